@@ -412,6 +412,7 @@ def runtime_of(
         keys=KeyRing(paths.key_dir),
         locks=LockBook(None if settings.lock is None else settings.lock.public),
         pause_us=pause_us,
+        steady_us=steady_us,
     )
     workspace = Workspace(
         prices=PriceBook(

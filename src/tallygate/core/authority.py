@@ -68,6 +68,7 @@ FREE: Mapping[str, str] = {
     "import-l6e": "adds what was spent",
     "keys export": "reads",
     "keys show": "makes a key where there is none",
+    "on": "stops again what is over a limit",
     "prices": "reads",
     "report": "reads",
     "serve": "what clients run",

@@ -1,4 +1,4 @@
-"""A lock of the limits: what holds while it is set, as the journal tells it; and which limits the user has signed.
+"""A lock of the limits, and a gate that is off: what holds by the events of the journal; which limits are signed.
 
 The lock is a key of its own, which the user's passphrase opens. Its public half stands in the event that sets it, so
 that no file decides: an event that loosens and does not carry the key's signature, at its place in the chain, counts
@@ -19,6 +19,9 @@ LOCK_TRACE = '"kind":"lock.'
 # In the note of an event that is put into a ledger for one that is gone.
 CARRIED = "carried"
 LIMIT_CHANGED = "budget.limit_changed"
+# The gate is never off for longer at once; so far the wall may step back meanwhile, as NTP does.
+OFF_MOST_US = 24 * 3_600_000_000
+STEP_BACK_US = 60_000_000
 
 
 class LockKind(StrEnum):
@@ -30,6 +33,8 @@ class LockKind(StrEnum):
     LOOSENED = "lock.loosened"
     ENDED = "lock.ended"
     LOST = "lock.lost"
+    GATE_OFF = "lock.gate_off"
+    GATE_ON = "lock.gate_on"
 
 
 _ODD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -68,11 +73,34 @@ class Lock:
 
 
 @dataclass(frozen=True, slots=True)
+class Off:
+    """A gate that the user has switched off: nothing is stopped for a while, and everything is counted.
+
+    It ends by whichever clock is first: the wall's, or the one that nobody sets, which goes on since `up_us` as long as
+    the machine runs. Who sets the wall back gains nothing, and a start of the machine ends it.
+    """
+
+    from_us: int
+    until_us: int
+    boot: str
+    up_us: int
+    actor: str
+    reason: str
+
+    def holds(self, wall_us: int, up_us: int, boot: str) -> bool:
+        """Whether it is off at a moment, by both clocks."""
+        length_us = self.until_us - self.from_us
+        by_wall = self.from_us - STEP_BACK_US <= wall_us < self.until_us
+        return by_wall and boot == self.boot and 0 <= up_us - self.up_us < length_us
+
+
+@dataclass(frozen=True, slots=True)
 class LockStanding:
     """Whether the limits are locked; where a lock was ended without its passphrase, when, and by whom.
 
     `keys` are those of every lock that this history has had; `carried_us` is when this one came from another ledger.
     `unread` is why the ledger could not tell: then nobody knows, and nothing is let through as if it were not locked.
+    `off` is the last time that the gate was switched off, if nobody has switched it on since; it may be over by now.
     """
 
     lock: Lock | None = None
@@ -81,6 +109,7 @@ class LockStanding:
     carried_us: int | None = None
     keys: frozenset[str] = frozenset()
     unread: LedgerUnavailable | None = None
+    off: Off | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +138,15 @@ def after(standing: LockStanding, told: LockEvent) -> LockStanding:
             # Of a lock that no ledger could tell of when it was ended, the next one tells.
             known = lock is not None or CARRIED in note
             return LockStanding(None, at_us, str(note.get("actor", "")), keys=standing.keys) if known else standing
-        if lock is None or not told.signed_by(lock.public):
+        if kind == LockKind.GATE_ON:
+            return replace(standing, off=None)
+        is_signed = lock is not None and told.signed_by(lock.public)
+        if kind == LockKind.GATE_OFF and (lock is None or is_signed):
+            return replace(standing, off=_off(note))
+        if lock is None or not is_signed:
             return standing
         if kind == LockKind.ENDED:
-            return LockStanding(keys=standing.keys)
+            return LockStanding(keys=standing.keys, off=standing.off)
         if kind == LockKind.SETTINGS:
             carried_us = at_us if CARRIED in note else standing.carried_us
             lock = replace(lock, settings=str(note["settings"]), settings_us=at_us)
@@ -124,6 +158,19 @@ def after(standing: LockStanding, told: LockEvent) -> LockStanding:
     except _ODD:
         pass
     return standing
+
+
+def _off(note: Mapping[str, Any]) -> Off | None:
+    """For how long the gate is off by an event; one that says longer than may be switches nothing off."""
+    off = Off(
+        int(note["from_us"]),
+        int(note["until_us"]),
+        str(note["boot"]),
+        int(note["up_us"]),
+        str(note["actor"]),
+        str(note["reason"]),
+    )
+    return off if 0 < off.until_us - off.from_us <= OFF_MOST_US else None
 
 
 def _set(note: Mapping[str, Any], at_us: int) -> Lock:
@@ -182,7 +229,7 @@ LOOSENING: Mapping[str, Callable[[Mapping[str, Any]], bool] | None] = {
 def loosens(event: Mapping[str, Any]) -> bool:
     """Whether an event is one that has to be signed while the limits are locked."""
     kind = event.get("kind")
-    if kind in (LockKind.SET, LockKind.LOST) or not isinstance(kind, str):
+    if kind in (LockKind.SET, LockKind.LOST, LockKind.GATE_ON) or not isinstance(kind, str):
         return False
     if kind.startswith("lock."):
         return True

@@ -208,12 +208,16 @@ class Policy:
 
 @value(frozen=True, slots=True)
 class GateView:
-    """What the gate looks at: the session, every budget that applies, and what the rules need to know."""
+    """What the gate looks at: the session, every budget that applies, and what the rules need to know.
+
+    `is_off` says that the user has switched the gate off.
+    """
 
     session: Session
     budgets: tuple[Budget, ...]
     has_open_exactness: bool = False
     local_target: RerouteTarget | None = None
+    is_off: bool = False
 
 
 @value(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class Reason(StrEnum):
     LEDGER_REPLACED = "ledger_replaced"
     LEDGER_UNAVAILABLE_OPEN = "warn:ledger_unavailable"
     SETTINGS_INVALID = "settings_invalid"
+    GATE_OFF = "gate_off"
 
 
 class CalibrationMode(StrEnum):
@@ -173,6 +174,7 @@ class CheckReason(StrEnum):
     LEDGER_ROLLED_BACK = "ledger_rolled_back"
     LEDGER_REPLACED = "ledger_replaced"
     LEDGER_UNAVAILABLE_OPEN = "warn:ledger_unavailable"
+    GATE_OFF = "gate_off"
     SETTINGS_INVALID = "settings_invalid"
 
 

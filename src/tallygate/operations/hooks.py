@@ -11,7 +11,15 @@ from tallygate.core.authority import Authority, EntryDoor
 from tallygate.core.errors import KeyUnusable, LedgerUnavailable, TallygateError, present
 from tallygate.core.gate import policy
 from tallygate.core.gate.answers import GateAnswer
-from tallygate.core.gate.wording import amounts_of, fault_message, held_next, left_of, never_began, standing_of
+from tallygate.core.gate.wording import (
+    amounts_of,
+    fault_message,
+    held_next,
+    left_of,
+    never_began,
+    off_told,
+    standing_of,
+)
 from tallygate.core.guard.fence import reaches
 from tallygate.core.hooks import (
     GATED,
@@ -23,6 +31,7 @@ from tallygate.core.hooks import (
     foreign_text,
 )
 from tallygate.core.model import NO_REASON, Budget, Session
+from tallygate.core.moments import spoken
 from tallygate.core.money import format_amount, told_apart
 from tallygate.core.sessions import stopped_by
 from tallygate.core.typed import typed_amount
@@ -32,7 +41,7 @@ from tallygate.operations.budgets.applicable import budgets_now
 from tallygate.operations.budgets.of_settings import looser_than_before
 from tallygate.operations.gate.authorize import fault_answer
 from tallygate.operations.gate.hook_step import StepAnswer, gate_step, look_ahead, wait_for_responses
-from tallygate.operations.lock_book import lock_news
+from tallygate.operations.lock_book import lock_news, off_now
 from tallygate.operations.proof.attest import issue_missing
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sessions.ending import end_account
@@ -385,6 +394,8 @@ def _gated(rt: Runtime, event: HookEvent, gated: StepAnswer, session: Session) -
         anew = ends and event.facts.begins_anew and event.moment is Moment.PROMPT
         last = _never_began(rt, session, answer) if anew else None
         return replace(told, unconfirmed=gated.unconfirmed, waits=waits, held_s=held, last=last)
+    if answer.reason is Reason.GATE_OFF:
+        return HookAnswer(message=answer.message if event.moment is Moment.PROMPT else None)
     if gated.before is None or _RISING.index(answer.pressure) <= _RISING.index(gated.before):
         return GO_ON
     left = "" if answer.remaining_nanos is None else f" {format_amount(answer.remaining_nanos)} is left."
@@ -426,7 +437,7 @@ def _parting(rt: Runtime, event: HookEvent) -> tuple[str | None, bool]:
 def _welcome(rt: Runtime, account: ClientBudget, foreign: tuple[str, ...]) -> str:
     with rt.reading() as reader:
         budgets = budgets_now(rt, reader, account.session, rt.services.clock_us())
-        news = lock_news(rt, reader)
+        news, off = lock_news(rt, reader), off_now(rt, reader)
     stops, warns = _tightest(budgets)
     text = f"Tallygate: {left_of(stops, account.session)}. Each step is checked by hooks."
     if warns is not None:
@@ -436,6 +447,7 @@ def _welcome(rt: Runtime, account: ClientBudget, foreign: tuple[str, ...]) -> st
     looser = looser_than_before(rt, account.session) if account.opened and account.continues is None else None
     changed = [] if looser is None else [f"Looser settings than in the last session here: {looser.text}."]
     changed += [] if news is None else [news]
+    changed += [] if off is None else [off_told(off, rt.workspace.zone)]
     return " ".join(
         [text, *changed, *rt.workspace.told_at_start, foreign_text((*rt.workspace.foreign, *foreign))]
     ).rstrip()
@@ -448,8 +460,10 @@ def remaining_text(rt: Runtime, client: str, client_session: str) -> str | None:
         return None
     with rt.reading() as reader:
         tightest, _ = _tightest(budgets_now(rt, reader, session, rt.services.clock_us()))
+        off = off_now(rt, reader)
     spent = told_apart(amounts_of(tightest), tightest.unit)[1]
-    return f"tallygate: {spent} spent, {left_of(tightest, session, brief=True)}"
+    until = "" if off is None else f", off until {spoken(off.until_us, rt.workspace.zone)}"
+    return f"tallygate: {spent} spent, {left_of(tightest, session, brief=True)}{until}"
 
 
 def _tightest(budgets: tuple[Budget, ...]) -> tuple[Budget, Budget | None]:

@@ -1,22 +1,23 @@
-"""Lock the limits with a passphrase, let changes count while they are locked, and end that again."""
+"""Lock the limits with a passphrase, let changes count while they are locked, end that; switch the gate off and on."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from tallygate.attest.keys import Signer, b64url
 from tallygate.attest.sealed import SealedKey
 from tallygate.core.authority import Authority, Loosening, locked
-from tallygate.core.errors import Conflict
+from tallygate.core.errors import Conflict, ensure
 from tallygate.core.gate.rules import rolling_us
-from tallygate.core.lock import CARRIED, Lock, LockKind
+from tallygate.core.lock import CARRIED, OFF_MOST_US, Lock, LockKind, Off
 from tallygate.core.model import DEFAULT_TENANT, Budget
 from tallygate.ledger.port import Reader, Value
+from tallygate.machine import boot
 from tallygate.operations.budgets.applicable import limited_now, rolled
 from tallygate.operations.budgets.change import set_budget
-from tallygate.operations.lock_book import as_signed, signing, standing_now, write_lock
+from tallygate.operations.lock_book import as_signed, off_now, signing, standing_now, write_lock
 from tallygate.operations.runtime import Runtime, in_tenant
 from tallygate.operations.windows import is_head
 
@@ -218,3 +219,28 @@ def tell_lost(rt: Runtime, at_us: int, by: str) -> None:
     with rt.services.ledger.writing(DEFAULT_TENANT) as tx:
         note: dict[str, Value] = {"actor": by, "reason": "the passphrase was lost", CARRIED: at_us}
         write_lock(rt, tx, LockKind.LOST, note)
+
+
+def switch_off(rt: Runtime, length_us: int, reason: str, *, authority: Authority) -> Off:
+    """Stop nothing for a while, which ends by itself; an event says who, through which door, and why."""
+    authority.require(Loosening.OFF)
+    ensure(0 < length_us <= OFF_MOST_US, "a gate is off for a time that ends")
+    now_us = rt.services.clock_us()
+    off = Off(now_us, now_us + length_us, boot(), rt.services.steady_us(), authority.actor, reason)
+    door = authority.door.value
+    note: dict[str, Value] = {**asdict(off), "door": door}
+    if authority.beneath is not None:
+        note["beneath"] = authority.beneath
+    with rt.services.ledger.writing(DEFAULT_TENANT) as tx:
+        write_lock(rt, tx, LockKind.GATE_OFF, note, signing(rt, tx, authority, Loosening.OFF))
+    return off
+
+
+def switch_on(rt: Runtime, *, authority: Authority) -> Off | None:
+    """Stop again what is over a limit, which is anybody's to do; returns what was in force, None where nothing was."""
+    with rt.services.ledger.writing(DEFAULT_TENANT) as tx:
+        off = off_now(rt, tx)
+        if off is not None:
+            note: dict[str, Value] = {"actor": authority.actor, "door": authority.door.value}
+            write_lock(rt, tx, LockKind.GATE_ON, note)
+    return off

@@ -13,7 +13,7 @@ from tallygate.attest.keys import PublicKey, unb64url
 from tallygate.core.authority import Authority, Loosening, locked
 from tallygate.core.errors import KeyUnusable, LedgerCorrupt, LedgerRolledBack, LedgerUnavailable
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
-from tallygate.core.lock import Bounds, Limits, Lock, LockEvent, LockKind, LockStanding, after, limits_after
+from tallygate.core.lock import Bounds, Limits, Lock, LockEvent, LockKind, LockStanding, Off, after, limits_after
 from tallygate.core.model import DEFAULT_TENANT, Budget, Session
 from tallygate.core.moments import iso
 from tallygate.core.money import COUNTED, NANOS_PER_UNIT, to_unit_nanos, to_usd_nanos
@@ -24,6 +24,7 @@ from tallygate.ledger.anchor import Anchor
 from tallygate.ledger.layout import Layout
 from tallygate.ledger.lock_marks import LockMark, LockMarks
 from tallygate.ledger.port import JournalEvent, Reader, Sign, Tx, Value
+from tallygate.machine import boot
 
 if TYPE_CHECKING:
     from tallygate.operations.runtime import Runtime
@@ -466,6 +467,19 @@ def is_above(bounds: Bounds, budget: Budget, at_us: int) -> bool:
     most = bounds.of(budget.name, budget.rule_limit)
     added = sum(more for more, until_us in budget.raises if at_us < until_us)
     return most is not None and budget.limit_nanos + added > most
+
+
+def off_now(rt: Runtime, reader: Reader) -> Off | None:
+    """The user's word that nothing is stopped, as long as it holds; None where the gate is on."""
+    off = rt.services.locks.standing(rt.services.ledger.ledger_id, reader).off
+    # Only where it was ever said are the clocks asked.
+    return off if off is not None and off.holds(rt.services.clock_us(), rt.services.steady_us(), boot()) else None
+
+
+def off_at_a_look(rt: Runtime) -> Off | None:
+    """The same for somebody who looks on."""
+    with rt.services.ledger.reading(DEFAULT_TENANT) as reader:
+        return off_now(rt, reader)
 
 
 def program_now(rt: Runtime, reader: Reader) -> str:

@@ -217,7 +217,8 @@ class SessionHead(NamedTuple):
 class Services:
     """The program's own parts, the same whatever work is done.
 
-    `keys` sign; without any, nothing is attested. `locks` tell which limits the user has signed.
+    `keys` sign; without any, nothing is attested. `locks` tell which limits the user has signed. `steady_us` is a
+    clock that nobody sets.
     """
 
     ledger: port.Ledger
@@ -228,6 +229,7 @@ class Services:
     keys: KeyRing | None = None
     locks: LockBook = field(default_factory=LockBook)
     pause_us: Callable[[int], None] = no_waiting
+    steady_us: Callable[[], int] = lambda: 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ REFUSED = [
     ["budget", "raise", "SESSION", "100"],
     ["budget", "set", "SESSION", "100"],
     ["sessions", "end", "SESSION"],
+    ["off", "--for", "1h"],
     ["calibrate", "reset", "--yes"],
     ["calibrate", "rebuild"],
     ["keys", "rotate"],

@@ -10,7 +10,7 @@ from itertools import takewhile
 from tallygate.core.errors import InvalidArgument, InvariantBroken
 from tallygate.core.model import HOOK_KEY, Budget, Call, ModeCoverage, Session
 from tallygate.core.money import SUM_NANOS_MAX, format_amount
-from tallygate.core.words import AccountingMode, CallState, Exactness, SessionExactness, UsageBasis
+from tallygate.core.words import AccountingMode, BudgetMode, CallState, Exactness, SessionExactness, UsageBasis
 
 # --- lifecycle -------------------------------------------------------------------------------------------------------
 # How a call moves from pending to reconciled, voided or expired, and what that does to its budgets.
@@ -42,6 +42,15 @@ def reserve(budget: Budget, amount_nanos: int) -> Budget:
     if amount_nanos < 0:
         raise InvariantBroken("a reservation cannot be negative")
     return replace(budget, reserved_nanos=budget.reserved_nanos + amount_nanos)
+
+
+def reserve_room(budget: Budget, amount_nanos: int) -> Budget:
+    """The budget with what of an amount still fits a hard limit held: where the gate is off, nobody has admitted it.
+
+    What goes beyond is counted once it is spent, and named as overage then.
+    """
+    fits = max(budget.available_nanos, 0) if budget.mode is BudgetMode.HARD else amount_nanos
+    return reserve(budget, min(amount_nanos, fits))
 
 
 def settle(budget: Budget, *, held_nanos: int, booked_before_nanos: int, cost_nanos: int) -> Budget:

@@ -25,6 +25,9 @@ def decide(view: GateView, request: CallRequest, policy: Policy) -> Decision:
     if not session.is_open:
         return Decision(Action.HALT, Reason.SESSION_ENDED, decided_by=tightest(view.budgets))
 
+    if view.is_off:
+        return Decision(Action.ALLOW, Reason.GATE_OFF, decided_by=tightest(view.budgets))
+
     if not request.price.known:
         if session.unknown_price is UnknownPrice.HALT:
             return Decision(Action.HALT, Reason.PRICE_UNKNOWN, decided_by=tightest(view.budgets))
@@ -127,6 +130,9 @@ def judge(view: GateView, needed: Callable[[Budget], int]) -> BudgetVerdict:
     """
     if not view.session.is_open:
         return BudgetVerdict(False, CheckReason.SESSION_ENDED, tightest(view.budgets))
+
+    if view.is_off:
+        return BudgetVerdict(True, CheckReason.GATE_OFF, tightest(view.budgets))
 
     # Hard budgets first and all of them: a soft one that is fuller must not hide that a hard one stops the step.
     hard = [b for b in view.budgets if b.mode is BudgetMode.HARD]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from tallygate.core.costing import Certainty
 from tallygate.core.gate.rules import EVERY_MODEL, within_of
+from tallygate.core.lock import Off
 from tallygate.core.model import DEFAULT_TENANT, Budget, Decision, Session
 from tallygate.core.moments import spoken
 from tallygate.core.money import COUNTED, format_amount, told_apart
@@ -242,6 +243,15 @@ def _lines_of(model: str) -> str:
     """Where the lines for the settings are that give a model its price; every way to show a message keeps this."""
     typed = quoted(model) if model.isprintable() and len(model) <= _TYPED_MAX and not model.startswith("-") else "MODEL"
     return f"`tallygate prices {typed}` prints the lines for config.toml."
+
+
+def off_told(off: Off, zone: str) -> str:
+    """That the gate is off, until when, by whom and why."""
+    by = f"{cleaned(off.actor, 80)}: {cleaned(off.reason, 200)}"
+    return (
+        f"Tallygate is off until {spoken(off.until_us, zone)} (by {by}). Nothing is stopped, everything is counted. "
+        "`tallygate on` ends it."
+    )
 
 
 def fault_message(what: str, hint: str) -> str:

@@ -135,6 +135,8 @@ def check(program: Program, session_id: str, estimate: str | None, as_json: bool
         )
     else:
         left = f"{format_amount(max(remaining, 0), found.currency)} left, {used} % used"
+        if found.message is not None:
+            click.echo(output.safe(found.message, 1000))
         if found.reason is CheckReason.SESSION_ENDED:
             ended = f"Session {output.safe(output.short_id(key))} has ended ({left})"
             click.echo(f"{ended}: it takes no more calls unless its client resumes it.")

@@ -13,7 +13,7 @@ from tallygate.attest.keyring import KeyRing
 from tallygate.attest.keys import PublicKey, unb64url
 from tallygate.core.authority import Authority
 from tallygate.core.errors import SettingsError, TallygateError
-from tallygate.core.gate.wording import budget_name
+from tallygate.core.gate.wording import budget_name, off_told
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.usage import unread_sum
 from tallygate.entrypoints.cli import output
@@ -26,7 +26,7 @@ from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.budgets.of_settings import ADVICE, unbound
-from tallygate.operations.lock_book import standing_now, unsigned_limits
+from tallygate.operations.lock_book import off_at_a_look, standing_now, unsigned_limits
 from tallygate.operations.proof.accepting import AcceptedLedger, accepted_ledgers
 from tallygate.operations.proof.attest import signing
 from tallygate.operations.proof.verify import verify_lines
@@ -71,6 +71,9 @@ def every(program: Program) -> Iterator[Check]:
             yield of_anchor(app.anchor, app.runtime)
 
             yield of_lock(settings.paths.key_dir, app.runtime)
+            if (off := off_at_a_look(app.runtime)) is not None:
+                to_do = "That is as long as you have said; tallygate on ends it now."
+                yield Check("gate", CheckState.WARN, off_told(off, app.runtime.workspace.zone), to_do)
             yield transcripts(app.runtime)
             yield booked(app.runtime)
             from tallygate.entrypoints.cli.client_checks import of_clients

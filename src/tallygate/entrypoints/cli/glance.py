@@ -8,12 +8,14 @@ from collections.abc import Iterator, Mapping
 import click
 
 from tallygate.clients.registry import REGISTRY
+from tallygate.core.gate.wording import off_told
 from tallygate.core.money import format_amount
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.limits import first_look
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
 from tallygate.entrypoints.cli.program import Program
 from tallygate.entrypoints.cli.whereabouts import installation
+from tallygate.operations.lock_book import off_at_a_look
 from tallygate.operations.views.history import last_spent_us, spent_lately
 from tallygate.reports.usage import By, UsageLine
 from tallygate.settings import Settings
@@ -28,11 +30,14 @@ def glance(program: Program) -> None:
     zone = shown_zone(settings)
     with first_look(program, settings) as app:
         spent = spent_lately(app.runtime, zone_of(zone))
+        off = off_at_a_look(app.runtime)
         last_us = None if spent[By.MONTH].models else last_spent_us(app.runtime, zone_of(zone))
     spending(spent)
     click.echo(f"\nDays are those of {zone}, prices those of the API.")
     if not spent[By.MONTH].models:
         click.echo(_nothing(last_us, zone))
+    if off is not None:
+        output.hint(output.safe(off_told(off, zone), 1000))
     for line in _next(settings):
         output.hint(line)
 

@@ -24,6 +24,8 @@ COMMANDS = {
         "sessions": "sessions:sessions",
         "why": "why:why",
         "budget": "budget:budget",
+        "off": "switch:off",
+        "on": "switch:on",
         "sync": "sync:sync",
     },
     "Set-up": {

@@ -10,7 +10,8 @@ import click
 
 from tallygate.core.costing import SURE
 from tallygate.core.gate.rules import BudgetScope
-from tallygate.core.lock import LockStanding
+from tallygate.core.gate.wording import off_told
+from tallygate.core.lock import LockStanding, Off
 from tallygate.core.model import DEFAULT_TENANT, Budget
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import format_amount, json_number
@@ -25,13 +26,14 @@ from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
 from tallygate.entrypoints.cli.program import STOPPED, Program, pass_program
 from tallygate.entrypoints.cli.sessions import line_json, session_table
+from tallygate.entrypoints.cli.switch import off_json
 from tallygate.entrypoints.cli.sync import read_news, reading_first
 from tallygate.entrypoints.cli.unread import open_questions, unread_json
 from tallygate.entrypoints.cli.usage import part_json
 from tallygate.entrypoints.runnable import runnable
 from tallygate.ledger.audit.condition import Condition, condition
 from tallygate.operations.budgets.of_settings import LooserSettings, recently_looser
-from tallygate.operations.lock_book import standing_now
+from tallygate.operations.lock_book import off_at_a_look, standing_now
 from tallygate.operations.views import overview
 from tallygate.operations.views.history import Fitting, fitting, spent_lately
 from tallygate.operations.views.overview import last_stops, list_budgets, standing
@@ -63,6 +65,7 @@ class _Seen:
     stops: Sequence[overview.StoppedRun]
     state: Condition
     lock: LockStanding
+    off: Off | None
     prices: CatalogInfo
     elsewhere: Sequence[Astray]
 
@@ -128,6 +131,7 @@ def _look(program: Program, settings: Settings, zone: str, *, syncing: bool) -> 
             stops=last_stops(rt),
             state=condition(app.ledger),
             lock=standing_now(rt),
+            off=off_at_a_look(rt),
             prices=rt.workspace.prices.info(as_datetime(rt.services.clock_us())),
             elsewhere=astray(surroundings(settings)),
         )
@@ -160,6 +164,7 @@ def _document(seen: _Seen) -> dict[str, Any]:
             "notice": prices.notice,
         },
         "lock": _lock_json(seen.lock),
+        "off": None if seen.off is None else off_json(seen.off),
         "every_step_is_stopped": seen.every_step_is_stopped,
         "installed_elsewhere": [_astray_json(each) for each in seen.elsewhere],
         "stopped": [{"session_id": stop.session_id, **stop_stated(stop.call)} for stop in seen.stops],
@@ -172,6 +177,8 @@ def _document(seen: _Seen) -> dict[str, Any]:
 
 def _show_work(seen: _Seen) -> None:
     """What was spent against which limits, what runs, and what was stopped."""
+    if seen.off is not None:
+        output.hint(f"{output.safe(off_told(seen.off, seen.zone), 1000)}\n")
     spending(seen.spent)
     if seen.windows:
         click.echo()

@@ -10,7 +10,7 @@ from tallygate.core.errors import HistoryUnread, LedgerUnavailable, unknown_sess
 from tallygate.core.gate import policy
 from tallygate.core.gate.answers import BudgetState, GateAnswer, prospect
 from tallygate.core.gate.policy import own_budget
-from tallygate.core.gate.wording import fault_message, raise_command
+from tallygate.core.gate.wording import fault_message, off_told, raise_command
 from tallygate.core.learning.calibration import LEVEL_STEPS, EstimateKind, level_from
 from tallygate.core.model import Actor, Budget, CallRequest, GateView, in_usd
 from tallygate.core.moments import as_datetime
@@ -30,7 +30,7 @@ from tallygate.operations.learning.estimates import (
     sample_key,
     shown_factor,
 )
-from tallygate.operations.lock_book import program_now
+from tallygate.operations.lock_book import off_now, program_now
 from tallygate.operations.runtime import Runtime, head_of, scope_headed
 from tallygate.operations.windows import history_is_read
 
@@ -224,9 +224,11 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
     with rt.reading() as reader:
         session, budgets = session_with_standing(rt, reader, session_id)
         waits = session.accounting_mode is AccountingMode.EXACT_REQUIRED and reader.has_open_exactness(session_id)
+        off = off_now(rt, reader)
     spoken = currency_of(rt, session, currency or session.currency)
     verdict = policy.judge(
-        GateView(session, budgets, has_open_exactness=waits), lambda budget: spoken.needed_of(estimate, budget)
+        GateView(session, budgets, has_open_exactness=waits, is_off=off is not None),
+        lambda budget: spoken.needed_of(estimate, budget),
     )
     own = own_budget(session, budgets)
     tightest = policy.tightest(budgets) or own
@@ -248,6 +250,7 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
         command=command,
         exchange=spoken.basis,
         exhausted_us=max(budget.touched_us for budget in budgets) if nothing_left else None,
+        message=None if off is None else off_told(off, rt.workspace.zone),
     )
 
 

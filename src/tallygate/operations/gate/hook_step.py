@@ -38,6 +38,7 @@ from tallygate.operations.learning.estimates import (
     sample_key,
     switches,
 )
+from tallygate.operations.lock_book import off_now
 from tallygate.operations.runtime import Runtime, scope_of
 
 PENDING_LOOKED_AT = 500
@@ -193,16 +194,19 @@ def _still_refused(rt: Runtime, session: Session, request: CallRequest) -> tuple
     with rt.reading() as reader:
         stored, given = reader.call(call_id_of(rt, request)), reader.call(call_id_of(rt, held))
         budgets = budgets_now(rt, reader, session, rt.services.clock_us())
+        off = off_now(rt, reader)
     if given is not None and given.action is not Action.HALT:
         return None, held  # it may go on, and did not hear it
     if stored is None or stored.reply is None or stored.action is not Action.HALT:
         return None, request
     asked = needed(request)
-    if any(budget.mode is BudgetMode.HARD and not admits(budget, asked.of(budget)) for budget in budgets):
+    stops = (budget.mode is BudgetMode.HARD and not admits(budget, asked.of(budget)) for budget in budgets)
+    if off is None and any(stops):
         return GateAnswer.from_json(stored.reply), request
     if given is None:
         return None, held
     left = "\n".join(f"{budget.budget_id} {budget.available_nanos}" for budget in budgets)
+    left += "" if off is None else f"\noff {off.from_us}"
     return None, replace(held, client_key=f"{held.client_key}:{hashlib.sha256(left.encode()).hexdigest()[:16]}")
 
 

@@ -14,7 +14,8 @@ from tallygate.core.errors import KeyUnusable, ensure, present, same_or_conflict
 from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.answers import DecidingBudget, GateAnswer, corrected, differs, prospect
 from tallygate.core.gate.policy import Candidate, best_target
-from tallygate.core.gate.wording import halt_message, raise_command
+from tallygate.core.gate.wording import halt_message, off_told, raise_command
+from tallygate.core.lock import Off
 from tallygate.core.model import (
     HOOK_KEY,
     NOTHING,
@@ -46,7 +47,7 @@ from tallygate.operations.budgets.applicable import (
 from tallygate.operations.budgets.calls import expire_calls
 from tallygate.operations.budgets.figures import in_doubt, spent_on, usual_step
 from tallygate.operations.learning.estimates import shown_factor
-from tallygate.operations.lock_book import program_now
+from tallygate.operations.lock_book import off_now, program_now
 from tallygate.operations.runtime import Runtime, basis_changes, scope_of
 from tallygate.operations.windows import Facts, OpenWindows, booked_amount, changed_in
 
@@ -198,7 +199,8 @@ class GateOutcome:
 
     `seen` are the budgets as the session may spend them before the step, `after` as they are written with it, and
     `left` as the session may spend them then. `weight` is what the step holds of every budget, or what is booked there,
-    and `estimate_nanos` its estimate at `price`: that of the local stand-in where the model's own is unknown.
+    and `estimate_nanos` its estimate at `price`: that of the local stand-in where the model's own is unknown. `off` is
+    the user's word that nothing is stopped, where it holds.
     """
 
     request: CallRequest
@@ -215,6 +217,7 @@ class GateOutcome:
     metered: bool
     why_no_target: str | None
     at_us: int
+    off: Off | None
 
 
 def look(
@@ -240,7 +243,14 @@ def look(
         # A stand-in for a model whose price nobody knows, where it costs nothing.
         free = rt.workspace.prices.known_price(model, as_datetime(at_us), scope_of(rt, session), SERVED_HERE)
         local = RerouteTarget(model, free) if free is not None and free.source == "local" else None
-    view = GateView(session, applicable.seen(applicable.budgets), has_open_exactness=waits, local_target=local)
+    off = off_now(rt, reader)
+    view = GateView(
+        session,
+        applicable.seen(applicable.budgets),
+        has_open_exactness=waits,
+        local_target=local,
+        is_off=off is not None,
+    )
     decision = policy.decide(view, request, rt.workspace.policy) if decide is None else decide(view, request)
     why_no_target = None
     if decision.wants_target:
@@ -258,7 +268,8 @@ def look(
     else:
         weight = Amount(estimate_nanos, request.needed_tokens, 1)
         if decision.action is not Action.HALT:
-            after = tuple([lifecycle.reserve(budget, weight.of(budget)) for budget in after])
+            hold = lifecycle.reserve if off is None else lifecycle.reserve_room
+            after = tuple([hold(budget, weight.of(budget)) for budget in after])
     return GateOutcome(
         request,
         decision,
@@ -274,6 +285,7 @@ def look(
         metered=metered,
         why_no_target=why_no_target,
         at_us=at_us,
+        off=off,
     )
 
 
@@ -291,7 +303,9 @@ def word_answer(rt: Runtime, reader: Reader, outcome: GateOutcome, call_id: str 
         action=decision.action,
         reason=decision.reason,
         call_id=call_id,
-        message=_told(rt, request, decision, ahead.warning or outcome.why_no_target),
+        message=_told(rt, request, decision, ahead.warning or outcome.why_no_target)
+        if outcome.off is None
+        else off_told(outcome.off, rt.workspace.zone),
         remaining_nanos=None if tightest is None else in_usd(tightest.available_nanos, tightest),
         pressure=policy.pressure(fullest, rt.workspace.policy.pressure_percents),
         target_model=None if decision.target is None else decision.target.model,
@@ -434,10 +448,12 @@ def _call(rt: Runtime, tx: Tx, outcome: GateOutcome, written: _Written, price_id
     recorded = request.actual is not None
     expected = request.expected if pending else None
     asked_by, folder = visited_by(rt, session)
-    # A pending call holds its weight; of a recorded one that is booked at once. A refused one has neither.
+    # A pending call holds its weight, or what of it fits where the gate is off; of a recorded one that is booked at
+    # once. A refused one has neither.
     holds: tuple[Hold, ...] = ()
     if pending:
-        holds = tuple([Hold(budget.budget_id, outcome.weight.of(budget)) for budget in outcome.after])
+        pairs = zip(outcome.applicable.budgets, outcome.after, strict=True)
+        holds = tuple([Hold(after.budget_id, after.reserved_nanos - before.reserved_nanos) for before, after in pairs])
     elif recorded:
         holds = tuple([Hold(budget.budget_id, 0, outcome.weight.of(budget)) for budget in outcome.after])
     return Call(

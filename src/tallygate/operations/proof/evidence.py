@@ -16,7 +16,7 @@ from tallygate.attest.keyring import Rotation
 from tallygate.attest.keys import PublicKey, public_keys_from
 from tallygate.attest.statement import Statement, read_statement
 from tallygate.core.errors import KeyUnusable, NotProven
-from tallygate.core.lock import LOCK_TRACE, LOOSENING, LockKind, LockStanding, after, loosens, what_of
+from tallygate.core.lock import LOCK_TRACE, LOOSENING, LockKind, LockStanding, Off, after, loosens, what_of
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.proof import TRACES, Link, StatementKind, attestation_id, called_for, event_hash
 from tallygate.core.text import cleaned
@@ -187,6 +187,8 @@ class LockHeard:
         self._ledger_id = ledger_id
         self.standing = LockStanding()
         self.signed = 0
+        self.switched_off = 0
+        self.last_off: Off | None = None
         self.faults: list[tuple[str, str]] = []
         self.notes: list[str] = []
 
@@ -196,6 +198,8 @@ class LockHeard:
         before = self.standing
         if tenant == DEFAULT_TENANT:
             self.standing = after(before, told)
+            if self.standing.off is not None and self.standing.off is not before.off:
+                self.switched_off, self.last_off = self.switched_off + 1, self.standing.off
         if len(self.faults) + len(self.notes) >= KEPT_MAX:
             return
         if self.standing.lost_us is not None and (before.lock is not None or before.lost_us != self.standing.lost_us):

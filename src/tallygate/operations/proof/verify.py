@@ -324,6 +324,10 @@ def _locked(report: Report, heard: JournalReview) -> None:
     if lock.standing.lock is not None:
         since = iso(lock.standing.lock.since_us)
         report.facts.append(("locked", f"since {since}; {lock.signed:,} later events carry its signature"))
+    if (off := lock.last_off) is not None:
+        count = "once" if lock.switched_off == 1 else f"{lock.switched_off:,} times"
+        span = f"from {iso(off.from_us)} to {iso(off.until_us)}"
+        report.facts.append(("off", f"{count}; the last time {span} at most, by {off.actor}: {off.reason}"))
     for where, what in lock.faults:
         report.add(Area.LOCK, where, what, "it was not the user: the gate does not go by it")
     report.notes += lock.notes
