@@ -13,6 +13,7 @@ NAMES = (
     "hook",
     "end",
     "size",
+    "answers",
     "ingest",
     "first_read",
     "verify",
@@ -20,7 +21,7 @@ NAMES = (
     "house",
     "race",
 )
-BY_DEFAULT = ("start", "ledger", "authorize", "hook", "end", "size", "ingest", "verify", "replay", "house")
+BY_DEFAULT = ("start", "ledger", "authorize", "hook", "end", "size", "answers", "ingest", "verify", "replay", "house")
 
 
 def main() -> int:

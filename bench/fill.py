@@ -80,7 +80,12 @@ def _add(app: App, session_id: str, calls: int, *, pending: bool) -> None:
 def _end(app: App, session_id: str) -> None:
     """End a session without its line in the run log, which would hold every call once more."""
     with app.ledger.writing() as tx:
-        row = {"session_id": session_id, "state": "ended", "ended_us": tx.at_us, "end_cause": "run_end"}
+        row: dict[str, str | int | None] = {
+            "session_id": session_id,
+            "state": "ended",
+            "ended_us": tx.at_us,
+            "end_cause": "run_end",
+        }
         tx.append("session.ended", [Update("session", row)], by="bench")
 
 

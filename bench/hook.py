@@ -84,13 +84,16 @@ def tools(folder: Path, rounds: int) -> int:
         given = {"client": "claude_code", "event": event, "session_id": SESSION, **fields}
         server.request("tools/call", {"name": "tallygate_hook", "arguments": given})
 
+    def idle(server: Server) -> None:
+        server.call("noop", session_id="none", tool_name="edit")
+
     with ExitStack() as held:
         noop = held.enter_context(Server(NOOP, folder / "noop")).greet()
         gate = held.enter_context(Server(SERVE, folder / "gate")).greet()
         ask(gate, "SessionStart")
         waits = measure(
             {
-                "noop": lambda: noop.call("noop", session_id="none", tool_name="edit") and None,
+                "noop": lambda: idle(noop),
                 "looked at": lambda: ask(gate, "PreToolUse", tool_name="Bash", tool_use_id=f"t{next(numbers)}"),
                 "reserved": lambda: ask(gate, "PostToolBatch", tool_use_id=f"t{next(numbers)}"),
             },

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -229,7 +230,7 @@ def walked(work: Callable[[], Any]) -> Walk:
         work()
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
     return walk
 
 
@@ -237,9 +238,9 @@ def response(number: int) -> str:
     """One response as Claude Code writes it down, its id as Anthropic gives it once."""
     usage = {"input_tokens": 5, "cache_read_input_tokens": 4000, "cache_creation_input_tokens": 90, "output_tokens": 60}
     message_id = "msg_01" + str(number + 1).rjust(22, "1")
-    message = {"id": message_id, "role": "assistant", "model": "claude-sonnet-4-5", "content": []}
+    message: dict[str, Any] = {"id": message_id, "role": "assistant", "model": "claude-sonnet-4-5", "content": []}
     message |= {"stop_reason": "end_turn", "usage": usage}
-    row = {
+    row: dict[str, Any] = {
         "type": "assistant",
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     }
@@ -280,7 +281,7 @@ def under_way(home: Path) -> dict[str, Any]:
         for number in range(3):
             with transcript.open("a", encoding="utf-8") as out:
                 out.write(response(number))
-            walks.append(walked(lambda at=number: hook("PostToolBatch", tool_calls=[{"tool_use_id": f"t{at}"}])))
+            walks.append(walked(partial(hook, "PostToolBatch", tool_calls=[{"tool_use_id": f"t{number}"}])))
         assert any("transcripts" in file for file, _ in walks[-1].functions), "no response was read"
         authorize()
         authorize()

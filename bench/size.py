@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     failed = 0
     counted: list[tuple[str, TokenCount, int]] = [
-        (name, count_tokens(text, "gpt-5"), size) for name, text, size in on_the_wire()
+        (name, count_tokens(text, "gpt-5", os.environ), size) for name, text, size in on_the_wire()
     ]
     total = sum(count.tokens for _, count, _ in counted)
     failed += total > TOKENS_MAX

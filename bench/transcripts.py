@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tallygate.clients.claude_code.transcripts import ClaudeReader
 from tallygate.clients.claude_code.transcripts import read as read_claude
@@ -75,7 +76,7 @@ def heavy_claude(responses: int, result_size: int = 12_000) -> bytes:
         for part in range(2):
             block = {"type": "tool_use", "id": f"toolu_{number}_{part}", "input": {"text": text_of(chance, 700)}}
             minted = f"msg_01{str(number).replace('0', 'z'):x>22}"
-            message = {"id": minted, "model": "claude-opus-4-6", "role": "assistant"}
+            message: dict[str, Any] = {"id": minted, "model": "claude-opus-4-6", "role": "assistant"}
             message |= {"content": [block], "stop_reason": "tool_use", "usage": usage}
             out.append({"parentUuid": "p", "isSidechain": False, "type": "assistant", "message": message})
             out[-1] |= {"requestId": f"req_{number}", "sessionId": "s", "timestamp": "2026-03-01T10:00:00.000Z"}

@@ -15,6 +15,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from tallygate.pricing.relatives import current, taken_apart
 
@@ -40,7 +41,7 @@ print(json.dumps({"listed": {f"{m.provider}:{m.id}": rates(m.price) for m in cat
 """
 
 
-def ask(release: str, names: list[str]) -> dict:
+def ask(release: str, names: list[str]) -> dict[str, Any]:
     """What a release lists, and what it says of names that it does not."""
     source = str(Path(__file__).resolve().parent.parent / "src")
     done = subprocess.run(
@@ -51,7 +52,8 @@ def ask(release: str, names: list[str]) -> dict:
         text=True,
         check=True,
     )
-    return json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def newcomers(before: dict[str, list[int]], after: dict[str, list[int]]) -> dict[str, list[int]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sqlite3
 import subprocess
 import sys
@@ -80,7 +79,7 @@ def peak_kibibytes() -> int:
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "darwin" else 1)
-    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1])
+    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 def _run(what: str, path: Path) -> None:

@@ -138,15 +138,16 @@ class SlimAttestation:
     keyid: str | None
     warning: str | None = None
 
+    def named(self) -> dict[str, object]:
+        """For a reply that an agent reads at each step: `tallygate attest show ID` gives the whole."""
+        name: dict[str, object] = {"id": self.attestation_id}
+        return name if self.warning is None else {**name, "warning": self.warning}
+
     def as_json(self) -> dict[str, object]:
-        """For a reply: `tallygate attest show ID` gives the whole."""
-        slim: dict[str, object] = {
-            "id": self.attestation_id,
-            "kind": self.kind,
-            "event_sha256": self.digest,
-            "key_id": self.keyid,
-        }
-        return slim if self.warning is None else {**slim, "warning": self.warning}
+        """For a reply that was asked for what is signed: also what it is about, and the key."""
+        return {"id": self.attestation_id, "kind": self.kind, "event_sha256": self.digest, "key_id": self.keyid} | (
+            self.named()
+        )
 
 
 def attestation_id(kind: StatementKind, digest: bytes, session_id: str | None = None) -> str:

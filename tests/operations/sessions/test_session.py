@@ -26,7 +26,7 @@ def lines(world):
 
 def test_a_session_id_names_client_and_day_and_cannot_be_guessed(world):
     session = world.start(client="Claude Code!")
-    assert re.fullmatch(r"session_claude-code_2026-09-\d\d_[0-9a-f]{24}", session)
+    assert re.fullmatch(r"session_claude-code_2026-09-\d\d_[0-9a-f]{16}", session)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from tallygate.core.errors import InvalidArgument
-from tallygate.core.money import TOKENS_MAX, parse_amount_nanos
+from tallygate.core.money import AMOUNT_NANOS_MAX, NANOS_PER_UNIT, TOKENS_MAX, parse_amount_nanos
 from tallygate.core.text import cleaned, shown
 
 ID_MAX = 200
@@ -51,7 +51,9 @@ def tokens(name: str, about: str = "", *, required: bool = False, default: int |
 
 def amount(name: str, about: str = "", *, required: bool = False) -> Argument:
     """An argument that is money of a currency its name tells."""
-    return Argument(name, _with({"type": "number"}, about, None), required)
+    return Argument(
+        name, _with({"type": "number", "maximum": AMOUNT_NANOS_MAX // NANOS_PER_UNIT}, about, None), required
+    )
 
 
 def flag(name: str, about: str = "", *, default: bool | None = None) -> Argument:

@@ -41,7 +41,7 @@ HINT = "Record each model call with record_call, and look with check_budget befo
 START = (
     arg.amount("budget_gbp", required=True),
     arg.text("session_id", "A fresh one if left out"),
-    arg.text("tenant_id"),
+    arg.text("tenant_id", "Leave out for your own"),
     arg.text("description"),
 )
 RECORD = (
@@ -50,7 +50,7 @@ RECORD = (
     arg.tokens("input_tokens", required=True),
     arg.tokens("output_tokens", required=True),
     arg.text("note"),
-    arg.text("record_id", "Counted once"),
+    arg.text("record_id", "The same id counts once"),
 )
 CHECK = (arg.text("session_id", required=True), arg.amount("estimated_next_call_gbp"))
 SUMMARY = (arg.text("session_id", required=True),)

@@ -15,7 +15,11 @@ from tallygate.operations.views import prices
 MODELS_SHOWN = 40
 NOTE = "A blended rate takes 3 of 4 tokens as read. What a model without a price is taken for: default_*."
 
-LIST_MODELS = (arg.text("provider"), arg.text("query", "Part of the id"), arg.tokens("page", "From 1", default=1))
+LIST_MODELS = (
+    arg.text("provider", "Such as anthropic"),
+    arg.text("query", "Part of the id"),
+    arg.tokens("page", "From 1", default=1),
+)
 ESTIMATE_COST = (
     arg.text("model", required=True),
     arg.tokens("input_tokens", required=True),

@@ -33,18 +33,17 @@ def gate_payload(answer: GateAnswer) -> dict[str, Any]:
     }
     payload.update({name: value for name, value in optional.items() if value is not None})
     if answer.factor_micros is not None:
-        payload["calibration_factor"] = json_number(answer.factor_micros * 1000)
-        payload["calibration_confidence"] = answer.confidence or Confidence.HIGH.value
+        confidence = answer.confidence or Confidence.HIGH.value
+        payload |= _corrected(answer.factor_micros, answer.factor_source, confidence)
     if answer.action is not Action.HALT:
-        payload["calibration_source"] = answer.factor_source
-    payload |= _ahead(answer)
+        payload |= _ahead(answer)
     if answer.saves_nanos is not None:
         payload["saves_usd"] = usd(answer.saves_nanos)
     if answer.binding is not None and answer.action is Action.HALT:
         payload["budget"] = budget_payload(answer.binding)
     if answer.attestation is not None:
-        payload["attestation"] = answer.attestation.as_json()
-    if answer.spent_by:
+        payload["attestation"] = answer.attestation.named()
+    if len(answer.spent_by) > 1:
         payload["spent_by"] = [{"model": label, "usd": usd(nanos)} for label, nanos in answer.spent_by]
     return payload
 
@@ -63,16 +62,26 @@ def check_payload(state: BudgetState) -> dict[str, Any]:
     }
     if state.factor is not None:
         payload["estimate_usd"] = usd(state.estimate_nanos)
-        payload["calibration_applied"] = state.factor.micros != MILLION
-        payload["calibration_factor"] = json_number(state.factor.micros * 1000)
-        payload["calibration_source"] = state.factor.source
-        payload["calibration_confidence"] = state.factor.confidence
+        if state.factor.micros != MILLION:
+            payload["calibration_applied"] = True
+        payload |= _corrected(state.factor.micros, state.factor.source, state.factor.confidence)
     payload |= _ahead(state)
     if state.would is not None:
         # What the gate would decide, without what only a decision has that was made.
         whole = gate_payload(state.would)
         payload |= {name: whole[name] for name in _DECIDED if name in whole}
     return payload
+
+
+def _corrected(factor_micros: int, source: str, confidence: str) -> dict[str, Any]:
+    """What an estimate counted for, where that is more or less than it said: else there is nothing to tell."""
+    if factor_micros == MILLION:
+        return {}
+    return {
+        "calibration_factor": json_number(factor_micros * 1000),
+        "calibration_source": source,
+        "calibration_confidence": confidence,
+    }
 
 
 def _ahead(answer: GateAnswer | BudgetState) -> dict[str, Any]:
@@ -116,7 +125,7 @@ def percent(used: int, limit: int) -> Any:
     return json.loads(str(share_percent(used, limit)))
 
 
-def attestation_payload(name: str, made: Callable[[], SlimAttestation | None]) -> dict[str, Any]:
+def attestation_payload(name: str, made: Callable[[], SlimAttestation | None], *, whole: bool = True) -> dict[str, Any]:
     """What is signed of an answer, under a name. Where nothing can be, the answer says why and stands."""
     try:
         found = made()
@@ -124,7 +133,9 @@ def attestation_payload(name: str, made: Callable[[], SlimAttestation | None]) -
         raise
     except TallygateError as error:
         return {f"{name}_warning": str(error)}
-    return {} if found is None else {name: found.as_json()}
+    if found is None:
+        return {}
+    return {name: found.as_json() if whole else found.named()}
 
 
 def epoch_number(at_us: int | None) -> Any:

@@ -154,7 +154,7 @@ def nobody_knows() -> bool:
 REQUEST = (
     arg.text("session_id", required=True),
     arg.amount("amount_usd", "To add", required=True),
-    arg.text("reason", required=True),
+    arg.text("reason", "The user reads it", required=True),
 )
 
 

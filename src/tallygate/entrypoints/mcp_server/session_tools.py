@@ -48,11 +48,11 @@ DEFAULT_COMPLETION_TOKENS = 400
 
 RUN_START = (
     arg.amount("budget_usd", required=True),
-    arg.text("model", required=True),
-    arg.text("client", default="unknown"),
+    arg.text("model", "The id you run as", required=True),
+    arg.text("client", "Your program, such as claude-code", default="unknown"),
     arg.text("task_summary"),
     arg.text("parent_session_id", "Its budget binds this session too"),
-    arg.choice("accounting_mode", AccountingMode),
+    arg.choice("accounting_mode", AccountingMode, "exact_required: each step waits for the last one's usage"),
     arg.choice("usage_channel", UsageChannel),
     arg.flag("ask_mode_exact_capable"),
     arg.flag("plan_mode_exact_capable"),
@@ -62,14 +62,14 @@ AUTHORIZE = (
     arg.text("session_id", required=True),
     arg.text("tool_name", "Label of the step", required=True),
     arg.text("model"),
-    arg.tokens("estimated_tokens", "Prompt tokens", default=DEFAULT_PROMPT_TOKENS),
-    arg.tokens("estimated_prompt_tokens"),
+    arg.tokens("estimated_tokens", "Prompt tokens, unless the next field says them", default=DEFAULT_PROMPT_TOKENS),
+    arg.tokens("estimated_prompt_tokens", "The whole context that is sent"),
     arg.tokens("estimated_completion_tokens"),
     arg.flag("check_only", "Only read the state", default=False),
     arg.choice("actor_type", ActorType, default=ActorType.PARENT_AGENT),
-    arg.text("actor_id"),
+    arg.text("actor_id", "Of a subagent"),
     arg.text("actor_name"),
-    arg.text("parent_call_id"),
+    arg.text("parent_call_id", "The call that started it"),
     arg.choice("call_mode", CallMode),
     arg.tokens("actual_prompt_tokens", "With completion: usage that already happened"),
     arg.tokens("actual_completion_tokens"),
@@ -79,11 +79,11 @@ RECORD = (
     arg.tokens("actual_prompt_tokens", "Without cached tokens", required=True),
     arg.tokens("actual_completion_tokens", required=True),
     arg.text("model_used"),
-    arg.tokens("cache_read_tokens"),
+    arg.tokens("cache_read_tokens", "Beside the prompt's"),
     arg.tokens("cache_write_tokens"),
     *(arg.text(name) for name in ("callback_request_id", "callback_trace_id", "correlation_key")),
     *(arg.text(name) for name in ("correlation_source", "hosted_ledger_id")),
-    arg.text("void_reason", "The step did not happen"),
+    arg.text("void_reason", "Why the step did not happen; both counts are 0 then"),
 )
 RUN_END = (arg.text("session_id", required=True), arg.text("task_summary"))
 
@@ -227,7 +227,7 @@ class SessionTools:
             "last_reconciled_at": epoch_number(totals.last_reconciled_us),
             "mode_coverage": totals.coverage,
             "modes_without_exact_coverage": totals.uncovered_modes,
-            **attestation_payload("attestation", lambda: attest.slim_summary(rt, session_id)),
+            **attestation_payload("attestation", lambda: attest.slim_summary(rt, session_id), whole=False),
         }
 
     def _for_call(self, caller: Caller, call_id: str) -> Runtime:

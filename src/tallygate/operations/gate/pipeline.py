@@ -138,7 +138,7 @@ def _taken(rt: Runtime, tx: Tx, door: Door[T]) -> tuple[T, str | None]:
 def call_id_of(rt: Runtime, request: CallRequest) -> str:
     """A fresh id, or one that the client's own key always leads to."""
     if request.client_key is None:
-        return f"call_{rt.services.new_token(12)}"
+        return f"call_{rt.services.new_token(8)}"
     keyed = f"{rt.tenant}\x00{request.session_id}\x00{request.client_key}".encode()
     return f"call_{hashlib.sha256(keyed).hexdigest()[:24]}"
 

@@ -145,7 +145,7 @@ def _begin(
 
 def new_session_id(rt: Runtime, client: str) -> str:
     """A fresh session id that tells the client and the day."""
-    return f"session_{client_slug(client)}_{as_datetime(rt.services.clock_us()):%Y-%m-%d}_{rt.services.new_token(12)}"
+    return f"session_{client_slug(client)}_{as_datetime(rt.services.clock_us()):%Y-%m-%d}_{rt.services.new_token(8)}"
 
 
 def own_new_budget(session: Session, limit_nanos: int, mode: BudgetMode) -> Budget:
