@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.wire import ROOT, SERVE, Server
 from tallygate.pricing.tokens import TokenCount, count_tokens
 
-PACKAGES_MAX, MIB_MAX, TOKENS_MAX = 45, 120, 1_600
+PACKAGES_MAX, MIB_MAX, TOKENS_MAX = 47, 120, 1_400
 # What the language brings, not the program.
 OF_THE_VENV = {"pip", "setuptools", "wheel"}
 

@@ -16,10 +16,12 @@ from tallygate import __version__
 from tallygate.core.costing import Tokens
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ObservedUsage
-from tallygate.entrypoints.mcp_server.server import build_server
+from tallygate.entrypoints.mcp_server.arguments import input_schema
+from tallygate.entrypoints.mcp_server.server import build_server, tool_specs
+from tallygate.entrypoints.mcp_server.tools import compact
 from tallygate.operations.usage.ingest import FileReading, ingest
 from tallygate.operations.views.prices import SEEDS
-from tallygate.pricing.tokens import estimate_milli_tokens
+from tallygate.pricing.tokens import count_tokens, estimate_milli_tokens
 
 ERAS = ("legacy", "auto")
 SIX = ["l6e_run_start", "l6e_authorize_call", "l6e_record_usage", "l6e_run_end", "list_models", "estimate_cost"]
@@ -66,7 +68,6 @@ def test_a_whole_session_goes_through_the_tools(world, mode):
             "remaining_usd": 0.3,
             "budget_pressure": "moderate",
             "reason": "allow",
-            "calibration_source": "none",
         }
         used = await ok(
             client,
@@ -208,6 +209,24 @@ def test_rules_written_for_the_predecessor_find_every_argument_and_value(world):
         assert set(schemas[tool]["properties"][name]["enum"]) == values
 
 
+def test_a_label_that_is_too_long_is_cut_as_nothing_is_found_by_it(world):
+    session = world.start("1")
+
+    async def script(client):
+        await ok(client, "l6e_authorize_call", session_id=session, tool_name="x" * 10_000, estimated_tokens=1)
+
+    talk(world, script)
+    assert world.calls(session)[0].tool_name == "x" * 200
+
+
+def test_the_list_of_tools_is_short_enough_to_be_read_in_every_session(world):
+    shown = [
+        compact({"name": each.name, "description": each.description, "inputSchema": input_schema(each.arguments)})
+        for each in tool_specs(world.rt)
+    ]
+    assert sum(count_tokens(text, "gpt-5", {}).tokens for text in shown) <= 1_400
+
+
 HOSTILE = [
     ("l6e_run_start", {"budget_usd": 0, "model": "m"}, "budget_usd"),
     ("l6e_run_start", {"budget_usd": -1, "model": "m"}, "budget_usd"),
@@ -232,7 +251,6 @@ HOSTILE = [
     ("l6e_authorize_call", {"actor_type": "boss"}, "actor_type"),
     ("l6e_authorize_call", {"call_mode": "x"}, "call_mode"),
     ("l6e_authorize_call", {"tool_name": ""}, "tool_name"),
-    ("l6e_authorize_call", {"tool_name": "x" * 10_000}, "tool_name"),
     ("l6e_authorize_call", {"check_only": 1}, "check_only"),
     ("l6e_authorize_call", {"estimate_tokens": 5}, "estimated_tokens"),
     ("l6e_authorize_call", {"session_id": "session_x"}, "session_x"),

@@ -117,6 +117,13 @@ class CallArguments:
             raise InvalidArgument(name, f"{name} has {len(value)} characters; at most {ID_MAX} are taken.")
         return cleaned(value, ID_MAX) or None
 
+    def label(self, name: str) -> str:
+        """A name for people that must be there: what is too long is cut, since nothing is found by it."""
+        value = self.text(name, longest=ID_MAX)
+        if value is None:
+            raise InvalidArgument(name, f"{name} must not be empty.")
+        return value
+
     def exact(self, name: str) -> str | None:
         """An id of the caller's own making: taken as it is, or refused where cleaning would make it another."""
         value = self._string(name)

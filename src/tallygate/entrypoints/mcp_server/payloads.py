@@ -35,8 +35,7 @@ def gate_payload(answer: GateAnswer) -> dict[str, Any]:
     if answer.factor_micros is not None:
         confidence = answer.confidence or Confidence.HIGH.value
         payload |= _corrected(answer.factor_micros, answer.factor_source, confidence)
-    if answer.action is not Action.HALT:
-        payload |= _ahead(answer)
+    payload |= _ahead(answer)
     if answer.saves_nanos is not None:
         payload["saves_usd"] = usd(answer.saves_nanos)
     if answer.binding is not None and answer.action is Action.HALT:

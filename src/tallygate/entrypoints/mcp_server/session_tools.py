@@ -167,7 +167,7 @@ class SessionTools:
             read, written = DEFAULT_PROMPT_TOKENS, DEFAULT_COMPLETION_TOKENS
         step = authorize.StatedStep(
             session_id=session_id,
-            tool_name=(given.name("tool_name") or "look") if look else given.required_name("tool_name"),
+            tool_name=(given.text("tool_name", longest=arg.ID_MAX) or "look") if look else given.label("tool_name"),
             model=given.name("model"),
             prompt_tokens=read,
             completion_tokens=written,
