@@ -105,7 +105,7 @@ def test_the_list_can_be_narrowed_to_one_family(world, family, names):
     tools = talk(world, script, family=family)
     slim = [{"name": t.name, "description": t.description, "inputSchema": t.input_schema} for t in tools]
     counted = estimate_milli_tokens(json.dumps(slim, separators=(",", ":"))) / 1000
-    assert counted <= {"all": 1300, "l6e": 1000, "budget": 600}[family]
+    assert counted <= {"all": 1400, "l6e": 1000, "budget": 600}[family]
     said = instructions(family)
     assert all((name in said) == (name in names) for name in ("l6e_run_start", "start_budget"))
 
