@@ -134,6 +134,7 @@ class KeyRing:
         """
         found: list[PublicKey] = []
         key = self.known()
+        # A circle of rotations would go round for ever: a key that was met ends the way back.
         while key is not None and key not in found:
             found.append(key)
             rotation = self.rotation_to(key.keyid)

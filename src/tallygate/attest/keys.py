@@ -126,6 +126,7 @@ def public_keys_from(raw: bytes, where: str) -> list[PublicKey]:
     document = _document(raw, where)
     if "keys" not in document:
         return [_from_jwk(document, where)]
+    # The file comes from outside: so many are looked at, and a set that has none of our kind is told of.
     members = document["keys"] if isinstance(document["keys"], list) else []
     ours = [each for each in members[:KEYS_MAX] if isinstance(each, dict) and each.get("crv") == "Ed25519"]
     if not ours:

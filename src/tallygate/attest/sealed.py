@@ -145,6 +145,7 @@ def _read(raw: bytes, where: str) -> SealedKey:
         if stated["version"] != 1 or stated["kdf"] != _KDF:
             raise damaged
         cost = Cost(int(stated["ops"]), int(stated["memory"]))
+        # The costs stand in the file, and whoever changed them could have the next unlock take all memory, or hours.
         if not 1 <= cost.ops <= _OPS_MAX or not 8192 <= cost.memory <= _MEMORY_MAX:
             raise damaged
         public = PublicKey(unb64url(stated["public"], where))

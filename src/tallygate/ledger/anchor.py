@@ -143,6 +143,7 @@ class Anchor:
             return True
         if _tail(file)[2] not in (b"", system().encode()):
             return False
+        # The folder may be what is gone: then what it would be made in says where it was.
         while not os.access(folder, os.F_OK) and folder != folder.parent:
             folder = folder.parent
         there, here = mount_of(file), mount_of(folder)
@@ -172,6 +173,7 @@ class Anchor:
         self._written += 1
         if (self._open is None or self._written % LOOKED_AT_EVERY == 0) and not self._opened():
             return False
+        # Two slots in turn: a write that breaks off tears one, and the mark before stands in the other.
         place = mark.row % SLOTS * SLOT_BYTES
         for number, descriptor in enumerate(self._open or ()):
             try:
@@ -186,6 +188,7 @@ class Anchor:
         known, self._open = self._open or [None] * len(self.files), []
         whole = True
         for file, descriptor in zip(self.files, known, strict=True):
+            # It has no name any more: what is written there nobody will read.
             if descriptor is not None and os.fstat(descriptor).st_nlink == 0:
                 os.close(descriptor)
                 descriptor, whole = None, False  # noqa: PLW2901
@@ -206,6 +209,7 @@ class Anchor:
         if slot is None:
             return []
         kind = PASSING if self._passing else KEPT
+        # Behind the slots, for people and for tidying up: of which ledger this is, and where it was made.
         content = slot * SLOTS + kind + os.fsencode(self._database) + b"\0" + system().encode()
         made = []
         self.close()
@@ -251,6 +255,7 @@ def _read(file: Path) -> tuple[list[Mark], Copy]:
         return [], Copy.UNREADABLE
     try:
         found = os.fstat(descriptor)
+        # What another user has put there says nothing of this ledger, and a pipe would keep us waiting.
         if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
             return [], Copy.UNREADABLE
         marks = marks_in(os.read(descriptor, SLOTS * SLOT_BYTES))

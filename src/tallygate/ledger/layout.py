@@ -149,6 +149,7 @@ class Layout(Generic[T]):
             inner = values[start:end]
             if defaults is None:
                 values[start:end] = [of(*inner)]
+            # The first column of an optional group is never empty where there is one.
             elif inner[0] is None:
                 values[start:end] = [None]
             else:
@@ -173,6 +174,7 @@ def _leaves(of: Any, groups: list[_Group], before: str = "", start: int = 0) -> 
     is_over = False
     for at, field in enumerate(fields(of), start):
         column, path = field.metadata.get("column", field.name), f"{before}{field.name}"
+        # Rows are read by place: a field without a column in between would move all behind it.
         is_over = is_over or column is None
         ensure(is_over == (column is None), f"{path} is kept and stands behind a field that is not")
         if column is None:

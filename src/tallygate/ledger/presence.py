@@ -126,6 +126,8 @@ class ServerPresence:
         if (judged := self._judged_by_place(path)) is not None:
             return judged
         try:
+            # A server holds the lock on its file for as long as it lives, and the kernel lets go of it however it dies:
+            # who gets the lock knows that it is gone.
             probe = FileLock(path, timeout_ms=0)
         except LedgerUnavailable:
             return False

@@ -169,6 +169,8 @@ class Catalog:
         if found is None:
             return None
         listed, valid_from = found
+        # What was converted is kept for the usual speed alone: faster ones are rare, and another price of the same
+        # entry.
         own = self._index.converted if listing.speed is None else convert
         converted = own(listing.model, listed)
         if converted is None:
@@ -186,6 +188,7 @@ class Catalog:
             warning=listing.note,
         )
         price = self._at_tier(self._with_long_context(price, listing, at), listing, at, terms)
+        # On top of the tier, as the maker multiplies them.
         version = claude_version(listing.model.id) if listing.provider == "anthropic" and terms.geo == "us" else None
         if version is not None and version >= US_ONLY_SINCE:
             price = replace(scaled(price, _REGIONAL), version=f"{price.version} us x{_REGIONAL}")
@@ -225,10 +228,13 @@ class Catalog:
         variant = variant_at(listing.model, at, when)
         converted = None if variant is None else convert(listing.model, variant.price)
         version = f"{price.version} {tier}"
+        # A tier that is listed without a longer context keeps the standard one.
         if variant is not None and converted is not None and variant.in_force:
             tiers = converted.tiers or price.tiers
             return replace(price, rates=converted.rates, tiers=tiers, version=version)
         if variant is not None and converted is not None:
+            # Before the list knew the tier the same share of the standard rates of that day is the best guess, and is
+            # said to be one.
             base = convert(listing.model, variant.standard)
             if base is not None:
                 then = replace(price, rates=converted.rates, tiers=converted.tiers)

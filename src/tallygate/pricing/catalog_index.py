@@ -291,6 +291,7 @@ def _matches(clause: MatchLogic, name: str) -> Iterator[tuple[str, str, str]]:
         for part in clause.or_:
             yield from _matches(part, name)
     elif isinstance(clause, ClauseAnd):
+        # All must match; what is left over of the id is told by the part that says most of it.
         ways = [list(_matches(part, name)) for part in clause.and_]
         if all(ways):
             yield max((way for part in ways for way in part), key=lambda way: len(way[1]))
@@ -299,6 +300,7 @@ def _matches(clause: MatchLogic, name: str) -> Iterator[tuple[str, str, str]]:
             yield name[: found.start()], found.group(), name[found.end() :]
     elif clause.is_match(name):
         anchor = _anchor(clause)
+        # An ending stands where it is last, also where the same letters come before.
         start = name.rfind(anchor) if isinstance(clause, ClauseEndsWith) else name.find(anchor)
         yield name[:start], anchor, name[start + len(anchor) :]
 

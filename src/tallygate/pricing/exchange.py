@@ -107,6 +107,8 @@ class ReferenceRates:
             newer = "9999-99-99"
             while line := lines.readline(_LINE_MAX):
                 cells = line.rstrip("\n").split(",")
+                # The search ends at the first day that is not later: a list out of order would give a wrong day's rate
+                # without a word.
                 if not re.fullmatch(_DAY, cells[0]) or cells[0] >= newer:
                     raise ValueError(cells[0])
                 newer = cells[0]
@@ -123,10 +125,13 @@ def _search(rows: Iterator[list[str]], code: str, until: str) -> tuple[str, str,
     found = None
     for cells in rows:
         units = "1" if column is None else cells[column]
+        # Days on which the bank set no rate for it are passed over for the one before; a time before the whole list
+        # gets its first day.
         if re.fullmatch(_UNITS, units):
             found = cells[0], cells[dollars], units
             if cells[0] <= until:
                 return found
+        # On its newest day the list has none any more: the currency is gone, and an old rate would be made up.
         elif found is None:
             raise _Unlisted(f"the European Central Bank's list of {cells[0]} has none")
     if found is None:

@@ -106,10 +106,12 @@ def _means(pattern: str, model: str, name: str) -> bool:
     forms = _forms(identify(model), name)
     if any(glob_matches(each, form) for each in _patterns(pattern) for form in forms):
         return True
+    # `bedrock/*` means a provider, whatever stands behind it.
     head, _, rest = pattern.rpartition("/")
     if head and not rest.strip("*"):
         return provider_of(head.rpartition("/")[2]) in providers_of(identify(model))
     said = _words(pattern.replace("*", "-").replace("?", "-").replace(" ", "-"))
+    # Who writes `*opus*` speaks of Claude without saying so.
     said |= {"claude"} if said & _TIERS else frozenset()
     return bool(_left_open(name) & said) or (is_family(name) and words <= said)
 
@@ -149,6 +151,8 @@ def glob_matches(pattern: str, text: str) -> bool:
     star = -1
     while t < len(text):
         if p < len(pattern) and pattern[p] == "*":
+            # The last star alone takes more letters when something behind it does not fit: what an earlier one would
+            # take, it can, too.
             star, kept, p = p, t, p + 1
         elif p < len(pattern) and pattern[p] in ("?", text[t]):
             p, t = p + 1, t + 1

@@ -148,6 +148,7 @@ def matching_row(
             continue
         exact = pattern in _forms(identifier) or _same_model(pattern, identifier)
         if exact or any(glob_matches(pattern, form) for form in _forms(identifier)):
+            # From the nearest to the farthest; of rows that are alike in all, the last that was written.
             near = (row.session is not None, row.project is not None, row.tenant is not None)
             rank = (
                 *near,
@@ -193,6 +194,8 @@ def override_price(row: PriceOverride, identifier: Identifier, source: str) -> P
     fresh = nanos_per_million(row.input)
 
     def rate(given: Decimal | None, quarters_of_input: int) -> int:
+        # Not given: as Anthropic prices its caches (a quarter more for five minutes, twice for an hour), and elsewhere
+        # as plain input; reading a cache is never taken for cheaper than it was said to be.
         return nanos_per_million(given) if given is not None else -(-fresh * quarters_of_input // 4)
 
     return Price(

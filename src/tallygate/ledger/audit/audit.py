@@ -521,6 +521,7 @@ def _counters(fold: SettlingTables) -> Iterator[AuditFinding]:
             yield AuditFinding(
                 "counters", _name("budget", key), what, "a counter is wrong: this is a fault of the program"
             )
+        # Overage names every cost that went beyond; above both there is money that no event accounts for.
         limit = int(budget["limit_nanos"]) + int(budget["overage_nanos"])
         if budget["mode"] == "hard" and sum(counted) > limit:
             what = f"spent and reserved {sum(counted)} are above limit and overage {limit}"

@@ -175,10 +175,13 @@ def _connected(path: Path, how: str) -> sqlite3.Connection:
 
 
 def _hardened(path: Path, connection: sqlite3.Connection, how: str) -> ForeignLedger:
+    # The file may be made to harm its reader: its views and triggers call no function, its pages are checked before
+    # they are believed, and it is not mapped into memory, where a file that shrinks would end the process.
     for pragma in ("query_only = ON", "trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
         connection.execute(f"PRAGMA {pragma}")
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _VALUE_BYTES_MAX)
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    # Whatever a schema smuggles in, SQLite asks here before it does it.
     connection.set_authorizer(_authorize)
     application_id = int(connection.execute("PRAGMA application_id").fetchone()[0])
     if application_id != APPLICATION_ID:

@@ -280,6 +280,7 @@ def _appears(path: Path, timeout_ms: int) -> bool:
         waited_ms = (time.monotonic_ns() - began_ns) // 1_000_000
         if waited_ms >= timeout_ms:
             try:
+                # Only looked at once the usual wait is over: nearly always the file is there at once.
                 is_starting = any(each.suffix == ".alive" for each in path.with_name("servers").iterdir())
             except OSError:
                 is_starting = False

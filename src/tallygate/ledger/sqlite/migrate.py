@@ -45,6 +45,8 @@ def migrate(connection: sqlite3.Connection, location: str) -> int:
     for number, sql in known:
         if number <= version:
             continue
+        # The version is written in the same transaction: a program that dies here leaves the schema before or after,
+        # and no half.
         connection.execute("BEGIN IMMEDIATE")
         try:
             for statement in statements(sql):

@@ -106,6 +106,7 @@ def draft_bill(rt: Runtime, draft: Draft) -> Bill:
         more = f"; and {len(faults) - FAULTS_SHOWN:,} more" if len(faults) > FAULTS_SHOWN else ""
         raise InvalidArgument("lines", f"{shown(draft.name)} cannot be kept: {listed}{more}.")
     amounts = [(line.cost_nanos, line.billing) for line in draft.lines if line.cost_nanos is not None]
+    # What a plan covers is told with a figure and costs nothing: it is no part of what the bill asks for.
     total = sum(nanos for nanos, billing in amounts if billing is Billing.METERED)
     if abs(total) > TOTAL_NANOS_MAX:
         raise InvalidArgument("lines", f"The lines of {shown(draft.name)} add up to more than 4,000,000,000.")
@@ -321,6 +322,7 @@ SOURCES: dict[str, Reports] = {
 def days_to_fetch(rt: Runtime, source: Reports, since: date | None, until: date | None) -> Days:
     """The UTC days to ask for, `until` not among them; by default the last 31, or those that the provider still has."""
     today = as_datetime(rt.services.clock_us()).date()
+    # Where only days that are over are kept, today has no figures yet; elsewhere its hours so far count.
     last = today if source.kept_days is not None else today + DAY
     until = last if until is None else min(until, last)
     if (early := min(until, since or until)).year < FIRST_YEAR:

@@ -106,6 +106,7 @@ class _Reviewing:
         """The whole days that are looked at; of a session those it has anything on, and one around them for bills."""
         from_us, until_us = self.wanted.from_us, self.wanted.until_us
         if self.wanted.session_id is not None and (moments := self.reader.moments_of(self.wanted.session_id)):
+            # A request may be billed across midnight of the provider's zone: one day on each side.
             from_us, until_us = max(from_us, moments[0] - DAY_US), min(until_us, moments[1] + 1 + DAY_US)
         whole = from_us // DAY_US * DAY_US if from_us > -_EVER_US else from_us
         return whole, -(-until_us // DAY_US) * DAY_US if until_us < _EVER_US else until_us
@@ -311,6 +312,8 @@ def pastes_for(differing: Iterable[PriceDiffers], rt: Runtime, names: ModelNames
         price, rates = rt.workspace.prices.quote(model, now), dict(each.rates)
         name = model.replace("\\", "\\\\").replace('"', '\\"')
         rows = ["[[price]]", f'match = "{name}"']
+        # One factor for all classes is a discount on the list, which goes on when the list changes; a price of its own
+        # is for models that no list has, and for classes that differ apart.
         if not rates and price.source not in _NOT_LISTED:
             rows = ["[[discount]]", f'match = "{name}"', f"multiplier = {factor}"]
         elif not rates:

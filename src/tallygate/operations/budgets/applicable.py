@@ -117,6 +117,7 @@ def session_now(
                 rules=_tighter_text(before, first.rules),
             )
     now, limits = session, None
+    # Only where the settings at hand are those of the session's own project have they anything to say of it.
     if session.project == rt.workspace.project:
         limits = dict[str, int]()
         mine = (

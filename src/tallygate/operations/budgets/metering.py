@@ -232,6 +232,8 @@ class Meter:
         more = changed_in(self._windows, counted, state)
         for budget_id, amount in stands.items():
             budget = self._budget(budget_id)
+            # A budget that is no window counts by what the rows name: the whole of the response, less what stands
+            # there.
             if budget.start_us is None:
                 more[budget_id] = state[2].of(budget) - amount
         for budget_id in {*more, *released}:

@@ -96,6 +96,8 @@ def unbound(rt: Runtime) -> list[Unbound]:
         kind = (rule.scope.value, rule.period, rule.unit, rule.mode.value)
         alike = (each for each in used if (each.scope, each.period, each.unit, each.mode) == kind)
         last_us = max((each.last_us for each in alike if may_limit(rule, each.scope_key)), default=None)
+        # Never met. Of a model that is not even listed this is told before anything was spent; of others only once
+        # something was that could have met it.
         if last_us is None:
             names_none = _names_none(rt, rule)
             if names_none or (worked and began):
@@ -211,6 +213,7 @@ def recently_looser(rt: Runtime) -> list[LooserSettings]:
     with rt.reading() as reader:
         later: dict[str, tuple[int | None, _Held]] = {}
         for session in _here(rt, reader):
+            # The youngest come first: everything behind this one is older still.
             if session.started_us < rt.services.clock_us() - DAYS_US:
                 break
             held = _held(reader, session)
@@ -261,6 +264,8 @@ def _changes(rt: Runtime, reader: ProofReader, before: _Held, after: _Held) -> I
         _, now_bound = bounds_now.get(name, (rule, _Bounds(unit=rule.unit)))
         if said := each.loosened(now_bound):
             yield name, f"{_name(rule)} {said}"
+    # Sessions of older versions kept no list: what their prices were is not known, and so nothing is said to be
+    # cheaper.
     if before.prices is None or after.prices in (None, before.prices):
         return
     prices = rt.workspace.prices

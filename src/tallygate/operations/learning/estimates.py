@@ -68,6 +68,7 @@ def anew_nanos(
         return 0
     compacted = compacted_us is not None and served[0] <= compacted_us
     at, forgotten = as_datetime(at_us), compacted or not same_model(served[1], model)
+    # The usual case, at the cost of one look along an index.
     if not forgotten and at - as_datetime(served[0]) <= SHORT_CACHE:
         return 0
     last = present(reader.last_usage_of(session_id, agent_id, STEPS_LOOKED_AT), "the response is there")
@@ -146,6 +147,7 @@ def correct_estimate(rt: Runtime, reader: port.Reader, guess: RawEstimate) -> Co
         return CorrectedEstimate(raw_nanos)
     expected = rt.caches.learned.expect(reader, key, raw_nanos, guess.level)
     manual = stated_factor(rt.workspace.factors_micros, guess.model, guess.price_key)
+    # The user's word stands above everything that was learned.
     if manual is not None:
         return CorrectedEstimate(-(-raw_nanos * manual // MILLION), manual, "manual", expected)
     billed = reader.calibration_factor(guess.price_key) or MILLION
@@ -157,6 +159,7 @@ def correct_estimate(rt: Runtime, reader: port.Reader, guess: RawEstimate) -> Co
         nanos, source = needed_nanos, FactorSource.LEARNED.value
     elif needed_nanos != raw_nanos:
         nanos, source = needed_nanos, FactorSource.SESSION.value
+    # Upwards, and last: bills are held against list prices, in which all the others are said.
     nanos = -(-nanos * billed // MILLION)
     return CorrectedEstimate(nanos, max(-(-nanos * MILLION // raw_nanos), 1), source, expected, billed)
 
@@ -187,6 +190,7 @@ def sample_of(
     `origin` is who told the cost: the agent itself, or the client's own record. `session` is that of the call where it
     is at hand.
     """
+    # A call from before estimates were learned from, or one that cost nothing, has no ratio to teach.
     if call.expected_nanos is None or call.cold_nanos is None or actual_nanos <= 0 or call.raw_estimate_nanos <= 0:
         return []
     session = session or tx.session(call.session_id)

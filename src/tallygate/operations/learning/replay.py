@@ -244,6 +244,7 @@ def backtest(
         limits = _limits(own, budget_nanos)
         outcomes: dict[Gate, list[ReplayOutcome]] = {gate: [] for gate in Gate}
         heard = AccuracySum()
+        # Each run meets only what those before it have taught: to know its own end would flatter every figure.
         for run, told in walk_forward(own):
             for gate, found in outcomes.items():
                 found.append(outcome(told, limits[run.group], gate, rt.workspace.policy.quantile_percent))
@@ -315,6 +316,8 @@ def rebuild(rt: Runtime, progress: Callable[[int, int], None] | None = None, *, 
         made = [*relearned(of_agents(reader)), *relearned(of_hooks(rt, reader))]
     for start in range(0, max(len(made), 1), PER_EVENT):
         with rt.writing() as tx:
+            # The first event says that all before it counts no more; if the rest does not come, less has been learned,
+            # and nothing wrong.
             changes: list[Change] = [] if start else [start_of(tx, "", "")]
             for step, sample in made[start : start + PER_EVENT]:
                 if tx.has_sample(step.call_id):

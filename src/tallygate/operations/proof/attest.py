@@ -44,6 +44,7 @@ def issue_missing(rt: Runtime, limit: int = PER_ROUND, session_id: str | None = 
     if rt.services.keys is None:
         return 0
     with rt.reading() as reader:
+        # Nearly always nothing is due: then no key is looked for, and the writer's lock is left alone.
         if not reader.attestations_due(1, session_id):
             return 0
     signer = announced(rt, rt.services.keys)
@@ -51,6 +52,7 @@ def issue_missing(rt: Runtime, limit: int = PER_ROUND, session_id: str | None = 
     with rt.writing() as tx:
         began_us, as_of = rt.services.clock_us(), tx.head()
         for each in tx.attestations_due(limit, session_id):
+            # Every step waits for this lock: what is left is signed in the next round. One at least, so that it ends.
             if signed and rt.services.clock_us() - began_us > HELD_US:
                 break
             _sign(rt, tx, each, signer, as_of)

@@ -159,6 +159,7 @@ class JournalKeys:
         except (*_NO_EVENT, KeyUnusable):
             self._fault(where, "does not tell of a key")
             return
+        # Trust goes on from a key that is trusted; a rotation among strangers proves nothing.
         if rotation.old.keyid not in self.known:
             return
         if not rotation.holds:
@@ -207,6 +208,7 @@ class LockHeard:
                 f"event {seq}: the lock was ended without its passphrase, by {self.standing.lost_by}: "
                 "from there on no limit is signed."
             )
+        # By the lock that was in force before the event: an event cannot end the lock that it needed.
         if before.lock is not None and loosens(event):
             if told.signed_by(before.lock.public):
                 self.signed += 1
@@ -298,6 +300,7 @@ def _files_of(path: Path) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     if path.is_dir():
         for each in [*path.glob("*"), *(path / ATTESTATIONS).glob("*.json")]:
+            # A link could name any file of the reader's, and its bytes end up in a report.
             if each.is_file() and not each.is_symlink():
                 if len(files) >= FILES_MAX or each.stat().st_size > FILE_BYTES_MAX:
                     raise NotProven(f"{path} holds more or larger files than a bundle has.")
@@ -314,6 +317,8 @@ def _files_of(path: Path) -> dict[str, bytes]:
         for member in members:
             if member.is_dir():
                 continue
+            # A small archive that unpacks to gigabytes: the sizes it states are checked first, and no more than stated
+            # is read.
             if member.file_size > FILE_BYTES_MAX or member.file_size > RATIO_MAX * max(member.compress_size, 100):
                 raise NotProven(f"{path} unpacks to more than a bundle has.")
             with archive.open(member) as file:
@@ -339,6 +344,7 @@ def verify_attestations(report: Report, path: Path, keys: Mapping[str, PublicKey
             part = Area.KEY if error.code == "key_untrusted" else Area.ATTESTATION
             report.add(part, name, error.message, "this proves nothing")
             continue
+        # What was signed before the key was replaced stays proven; afterwards only a thief signs with it.
         if stated.seq > told.retired.get(envelope.keyid, stated.seq):
             report.add(Area.KEY, name, "the key that signed had been replaced before", "somebody kept a key")
             continue

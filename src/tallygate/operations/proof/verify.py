@@ -178,6 +178,7 @@ def _line(
     name = cleaned(line.run_id, 200)
     having = [each for each in tenants if _has(ledger, each, line.run_id)]
     found = _event_named(ledger, having, line.seq, line.digest)
+    # After a restore lines may tell of events that were given up, as the journal itself says.
     if found is None and lost.has(line.seq):
         report.lost += 1
         return None
@@ -241,6 +242,7 @@ def _tell_others(report: Report, ledger: ForeignLedger, others: dict[tuple[str, 
     """Say of each total that is another whether the journal told of its session later: then the line was right."""
     later: dict[tuple[str, str], int] = {}
     if others:
+        # One way through the journal for all of them, and only where a total differs.
         for tenant, seq, body in ledger.rows("SELECT tenant, seq, body FROM event ORDER BY id"):
             for quoted in set(_QUOTED.findall(body)):
                 if (place := (tenant, quoted.decode(errors="replace"))) in others:
@@ -379,6 +381,7 @@ def _attested(report: Report, ledger: ForeignLedger, reader: Reader, row: Mappin
         part = Area.KEY if error.code == "key_untrusted" else Area.ATTESTATION
         report.add(part, where, error.message, "nobody you trust has signed this")
         return
+    # The envelope alone is signed: its row is held against it, and both against the event that they are about.
     if payload != row["payload"] or envelope.keyid != row["keyid"]:
         report.add(Area.ATTESTATION, where, "the row and its envelope differ", "the row was edited by hand")
     expected = attestation_id(stated.kind, stated.digest, row["session_id"])
