@@ -14,7 +14,8 @@ from tests.world import MINUTE, T0, Clock, make_world
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.core.moments import as_datetime
-from tallygate.core.usage import ModelTotal, SessionCheck, Unread
+from tallygate.core.sums import Unread
+from tallygate.core.usage import ModelTotal, SessionCheck
 from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.audit.rebuild import CHECKS_LEFT_OUT, POSITIONS_LEFT_OUT, QUEUE_LEFT_OUT, UNREAD_LEFT_OUT, rebuild
 from tallygate.ledger.sqlite.database import SqliteLedger

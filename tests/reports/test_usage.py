@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tallygate.core.costing import Certainty, Tokens
-from tallygate.core.usage import UsageSum
+from tallygate.core.sums import UsageSum
 from tallygate.reports.usage import By, line_of, lines_of, ordered, period_of, total_of
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

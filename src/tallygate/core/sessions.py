@@ -10,7 +10,8 @@ from operator import attrgetter
 from tallygate.core.costing import Tokens
 from tallygate.core.gate import lifecycle
 from tallygate.core.model import Call, Session
-from tallygate.core.usage import Observed, ObservedUsage, Quality
+from tallygate.core.sums import Observed
+from tallygate.core.usage import ObservedUsage, Quality
 from tallygate.core.words import Action, ActorType, CallState, Exactness, UsageBasis
 
 # --- attribution -----------------------------------------------------------------------------------------------------

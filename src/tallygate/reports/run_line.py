@@ -19,7 +19,8 @@ from tallygate.core.moments import iso
 from tallygate.core.money import cost_nanos, exact_text, json_number
 from tallygate.core.proof import Head
 from tallygate.core.sessions import SessionTotals, stopped_by
-from tallygate.core.usage import UNKNOWN_MODEL, Observed
+from tallygate.core.sums import Observed
+from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import Action, ActorType, CallState
 
 SCHEMA_VERSION = 1

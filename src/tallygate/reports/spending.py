@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from tallygate.core.costing import SURE, Split
 from tallygate.core.money import exact_text, to_unit_nanos
-from tallygate.core.usage import SpendSum
+from tallygate.core.sums import SpendSum
 from tallygate.core.words import client_name
 from tallygate.reports import usage
 from tallygate.reports.usage import ALWAYS_US, Period, cell, period_of, sheet

@@ -12,8 +12,8 @@ from enum import StrEnum
 from tallygate.core.costing import Certainty, Tokens
 from tallygate.core.moments import as_datetime, iso, microseconds
 from tallygate.core.money import exact_text
+from tallygate.core.sums import UsageSum
 from tallygate.core.text import cleaned
-from tallygate.core.usage import UsageSum
 
 # --- sheet -----------------------------------------------------------------------------------------------------------
 # Figures as a spreadsheet takes them: RFC 4180, and nothing in a cell acts.

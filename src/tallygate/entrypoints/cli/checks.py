@@ -15,7 +15,7 @@ from tallygate.core.authority import Authority
 from tallygate.core.errors import SettingsError, TallygateError
 from tallygate.core.gate.wording import budget_name, off_told
 from tallygate.core.moments import as_datetime, iso
-from tallygate.core.usage import unread_sum
+from tallygate.core.sums import unread_sum
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.check import Check, CheckState, failed
 from tallygate.entrypoints.cli.program import Program

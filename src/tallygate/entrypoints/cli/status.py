@@ -15,7 +15,7 @@ from tallygate.core.lock import LockStanding, Off
 from tallygate.core.model import DEFAULT_TENANT, Budget
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import format_amount, json_number
-from tallygate.core.usage import UnreadSum
+from tallygate.core.sums import UnreadSum
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import budget_json, budget_table
 from tallygate.entrypoints.cli.glance import NAMES, spending

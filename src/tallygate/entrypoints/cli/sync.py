@@ -14,7 +14,7 @@ import click
 from tallygate.clients.reading.lines import Skip
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import LedgerUnavailable
-from tallygate.core.usage import UnreadSum
+from tallygate.core.sums import UnreadSum
 from tallygate.core.words import client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import ClientChoice

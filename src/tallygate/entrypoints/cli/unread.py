@@ -8,7 +8,7 @@ from typing import Any
 from tallygate.clients.reading.lines import Skip
 from tallygate.clients.reading.otlp import TelemetrySkip
 from tallygate.core.money import format_amount, json_number
-from tallygate.core.usage import CUT_OFF, UnreadSum
+from tallygate.core.sums import CUT_OFF, UnreadSum
 from tallygate.core.words import UsageBasis
 from tallygate.entrypoints.cli import output
 from tallygate.operations.usage.ingest import REFUSED

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from tallygate.core.bills.lines import Estimate
 from tallygate.core.model import Call
 from tallygate.core.money import NANOS_PER_UNIT
-from tallygate.core.usage import SpendSum
+from tallygate.core.sums import SpendSum
 from tallygate.ledger import rows
 from tallygate.ledger.rows import Statements
 

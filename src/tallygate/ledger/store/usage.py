@@ -10,16 +10,8 @@ from typing import Any
 
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Call, Session
-from tallygate.core.usage import (
-    BROKEN_OFF,
-    OF_WHOLE_FILES,
-    ObservedSum,
-    Unread,
-    UnreadFile,
-    UsageFilter,
-    UsageSum,
-    served_as,
-)
+from tallygate.core.sums import OF_WHOLE_FILES, ObservedSum, Unread, UnreadFile, UsageFilter, UsageSum
+from tallygate.core.usage import BROKEN_OFF, served_as
 from tallygate.ledger import rows
 from tallygate.ledger.port import Anomaly, ServedSum, SpendShare, StoredUsage, Value
 from tallygate.ledger.rows import Statements

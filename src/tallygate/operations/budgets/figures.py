@@ -17,7 +17,8 @@ from tallygate.core.model import Amount, Budget, Call, CallRequest, Session, nee
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.money import COUNTED
 from tallygate.core.sessions import SessionTotals, totals_of
-from tallygate.core.usage import UNKNOWN_MODEL, Observed, priced_as
+from tallygate.core.sums import Observed
+from tallygate.core.usage import UNKNOWN_MODEL, priced_as
 from tallygate.core.words import BudgetMode
 from tallygate.ledger.port import PricedSum, ProofReader, Reader, SessionReader, UsageReader
 from tallygate.operations.runtime import PlaceOf, Runtime, on_paper, scope_called

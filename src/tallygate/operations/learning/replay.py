@@ -26,7 +26,8 @@ from tallygate.core.learning.replay import (
 )
 from tallygate.core.learning.steps import AUXILIARY_ACTOR, PastStep, next_step
 from tallygate.core.model import Actor, Call, Session
-from tallygate.core.usage import ObservedUsage, Quality, ResponseKind, UsageFilter, priced_as, terms_of
+from tallygate.core.sums import UsageFilter
+from tallygate.core.usage import ObservedUsage, Quality, ResponseKind, priced_as, terms_of
 from tallygate.ledger.port import Change, Delete, Insert, LearningReader, Reader, StoredUsage, UsageReader
 from tallygate.ledger.rows import from_sample
 from tallygate.operations.learning.estimates import (

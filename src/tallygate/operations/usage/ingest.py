@@ -17,12 +17,12 @@ from tallygate.core.model import Session
 from tallygate.core.moments import is_ahead, microseconds
 from tallygate.core.money import AMOUNT_NANOS_MAX
 from tallygate.core.sessions import grown, session_for
+from tallygate.core.sums import Unread
 from tallygate.core.usage import (
     ObservedUsage,
     Oddity,
     ResponseKind,
     SessionCheck,
-    Unread,
     better,
     contradictions,
     in_time,

@@ -15,8 +15,8 @@ from tallygate.clients.reading.files import Batch, FileState, ends_at, may_be_se
 from tallygate.clients.reading.lines import Skip
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, TallygateError
+from tallygate.core.sums import Unread
 from tallygate.core.text import cleaned, shown
-from tallygate.core.usage import Unread
 from tallygate.core.words import client_among, client_name
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.usage.ingest import REFUSED, FileReading, IngestResult, ingest_all, key_of, reading_of

@@ -16,7 +16,8 @@ from tallygate.clients.reading.otlp import TelemetryResponses, read_logs
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.moments import as_datetime
-from tallygate.core.usage import TOLD, ObservedUsage, Unread
+from tallygate.core.sums import TOLD, Unread
+from tallygate.core.usage import ObservedUsage
 from tallygate.files import create
 from tallygate.operations.runtime import Runtime, in_tenant
 from tallygate.operations.usage.ingest import FileReading, IngestResult, ingest_all

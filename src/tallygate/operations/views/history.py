@@ -7,7 +7,7 @@ from datetime import tzinfo
 
 from tallygate.core.costing import Tokens
 from tallygate.core.proposals import ANEW_AFTER, ANEW_FOR, STOPPED_OF, Proposal, Proposals, is_due, proposals
-from tallygate.core.usage import UsageSum
+from tallygate.core.sums import UsageSum
 from tallygate.core.words import SessionState
 from tallygate.operations.budgets.figures import certainties
 from tallygate.operations.runtime import Runtime

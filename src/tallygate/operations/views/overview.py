@@ -21,8 +21,9 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.money import COUNTED, to_unit_nanos
 from tallygate.core.proof import Head
 from tallygate.core.sessions import SessionTotals, stopped_by
+from tallygate.core.sums import Observed
 from tallygate.core.text import cleaned, shown
-from tallygate.core.usage import UNKNOWN_MODEL, Observed
+from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason, SessionState
 from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare, StoredUsage, UsageReader
 from tallygate.operations.budgets.applicable import all_budgets, budgets_now, limited_now, rolled

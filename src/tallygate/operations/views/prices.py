@@ -11,7 +11,8 @@ from tallygate.core.costing import ASSUMED, SERVED_HERE, Certainty, Price, Token
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import to_unit_nanos
-from tallygate.core.usage import UsageFilter, served_as
+from tallygate.core.sums import UsageFilter
+from tallygate.core.usage import served_as
 from tallygate.operations.runtime import Runtime, scope_here
 from tallygate.pricing.book import LOCAL, OVERRIDE
 from tallygate.pricing.identifiers import identify

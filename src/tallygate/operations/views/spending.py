@@ -10,7 +10,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.model import Call, Session
-from tallygate.core.usage import SpendSum
+from tallygate.core.sums import SpendSum
 from tallygate.core.words import SpendStatus
 from tallygate.ledger.port import SessionReader, StoredUsage
 from tallygate.operations.budgets.applicable import currency_of, session_with_standing, usable

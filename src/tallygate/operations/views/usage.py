@@ -8,7 +8,7 @@ from datetime import tzinfo
 
 from tallygate.core.costing import Certainty
 from tallygate.core.places import meant
-from tallygate.core.usage import UnreadFile, UnreadSum, UsageFilter, UsageSum, unread_sum
+from tallygate.core.sums import UnreadFile, UnreadSum, UsageFilter, UsageSum, unread_sum
 from tallygate.core.words import client_name
 from tallygate.ledger.port import Reader, UsageReader
 from tallygate.operations.budgets.figures import certainties
