@@ -92,6 +92,7 @@ def unread_sum(files: Iterable[UnreadFile], now_us: int) -> UnreadSum:
         paths.append(file.path)
         for reason, number in file.found.why.items():
             why[reason] = why.get(reason, 0) + number
+        # What nobody gave a reason for is a last line without an end.
         if (rest := missing - sum(file.found.why.values())) > 0:
             why[CUT_OFF] = why.get(CUT_OFF, 0) + rest
         cost = file.estimate_nanos(now_us)

@@ -204,12 +204,15 @@ def better(old: ObservedUsage, new: ObservedUsage, named: ObservedUsage | None =
     if old == new:
         return old
     named = named or max(old, new, key=named_order)
+    # Everything that cannot be joined class by class is taken from one row alone: half of one session and half of
+    # another would be a conversation that never was.
     context = old if _context_order(old) >= _context_order(new) else new
     tokens = joined_counts(old.tokens, new.tokens)
     counted = max(old, new, key=_output_order)
     counted_by = counted.counted_by or counted.rule
     quality = old.quality if _QUALITY[old.quality] >= _QUALITY[new.quality] else new.quality
     estimates = [row.estimated_output for row in (old, new) if row.estimated_output is not None]
+    # A final count makes any guess of it superfluous; between guesses the larger is the safe one.
     estimate = max(estimates) if estimates and quality is not Quality.FINAL else None
     tools = old.tool_use_ids
     if new.tool_use_ids != tools:
@@ -285,6 +288,8 @@ def contradictions(booked: ObservedUsage, later: ObservedUsage) -> list[Oddity]:
     """
     found = []
     old, new = booked.tokens, later.tokens
+    # While a response is written its rows only grow: fewer counts than before say something only where the later row
+    # claims to be whole, or is longer.
     whole = new.output > old.output or (later.quality is Quality.FINAL and booked.quality is Quality.FINAL)
     if whole and joined_counts(old, new) != joined_counts(new, new) and not booked.is_told and not later.is_told:
         found.append(Oddity.LOWER)
@@ -389,6 +394,8 @@ def merged(rows: Iterable[ObservedUsage], join: Join = better) -> dict[tuple[str
     told = {key: row for key, row in best.items() if row.is_told}
     if not told:
         return best
+    # Telemetry has keys of its own: only the request tells which response it belongs to, and so it waits until all
+    # others are there.
     found = {key: row for key, row in best.items() if key not in told}
     by_request: dict[tuple[str, str | None], list[ObservedUsage]] = {}
     for row in found.values():
