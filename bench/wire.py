@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -50,6 +52,7 @@ class Server:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._era = era
         self._last = 0
+        self._worker: int | None = None
         self._meta = {
             "io.modelcontextprotocol/protocolVersion": era,
             "io.modelcontextprotocol/clientInfo": CLIENT,
@@ -66,7 +69,12 @@ class Server:
 
     @property
     def pid(self) -> int:
-        return self.process.pid
+        """The process that serves: behind the one that was started, where there is such."""
+        if self._worker is None:
+            told = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+            behind = told.read_text(encoding="ascii").split() if told.exists() else []
+            self._worker = int(behind[0]) if behind else self.process.pid
+        return self._worker
 
     def send(self, method: str, params: Mapping[str, Any] | None = None) -> int:
         """Write one request; returns its id."""
@@ -140,26 +148,44 @@ class Server:
         return sum(int(task.read_text(encoding="ascii").split()[0]) for task in tasks) / 1e9
 
     def memory_kib(self) -> tuple[int, int]:
-        """Resident and private memory of the server, from the kernel."""
-        status = Path(f"/proc/{self.pid}/smaps_rollup").read_text(encoding="ascii")
-        sizes = {line.split(":")[0]: int(line.split()[1]) for line in status.splitlines()[1:]}
-        return sizes["Rss"], sizes["Private_Clean"] + sizes["Private_Dirty"]
+        """Resident and private memory of the server's processes together, from the kernel."""
+        resident = private = 0
+        for pid in {self.pid, self.process.pid}:
+            status = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+            sizes = {line.split(":")[0]: int(line.split()[1]) for line in status.splitlines()[1:]}
+            resident += sizes["Rss"]
+            private += sizes["Private_Clean"] + sizes["Private_Dirty"]
+        return resident, private
 
     def close(self) -> int:
-        """End the server as clients do: close its input, wait for it to go."""
+        """End the server as clients do: close its input, wait for it to go; and for what it does behind its front."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
+        worker = self._gone_when_ready()
         with suppress(BrokenPipeError):
             self.process.stdin.close()
         try:
             code = self.process.wait(timeout=15)
+            if worker is not None:
+                select.select([worker], [], [], 15)
+                os.close(worker)
         except subprocess.TimeoutExpired:
             self.kill()
             raise
         self.process.stdout.close()
         return code
 
+    def _gone_when_ready(self) -> int | None:
+        """What can be waited on until the process behind a front has gone."""
+        try:
+            return None if self.pid == self.process.pid else os.pidfd_open(self.pid)
+        except (AttributeError, OSError):
+            return None
+
     def kill(self) -> None:
+        """End every process of the server in a way that none can notice."""
+        with suppress(OSError):
+            os.kill(self.pid, signal.SIGKILL)
         self.process.kill()
         self.process.wait()
 

@@ -63,10 +63,10 @@ SURROUNDINGS_ALLOWED = {
     "surroundings.py": "reads them for all others",
     "app.py": "the composition root: installed commands go by other variables than those they were started with",
     "__main__.py": "the way into every command",
-    "entrypoints/attended.py": "of one server over stdio: who started it",
+    "entrypoints/attended.py": "of one server over stdio: how its client was started",
+    "entrypoints/front.py": "the process that a client starts: whether who started it has gone",
     "entrypoints/holding.py": "of the hook program, alone in its process",
     "entrypoints/hook.py": "the hook program",
-    "entrypoints/mcp_server/hook_tool.py": "of one server over stdio: whose run its hooks end",
     "entrypoints/mcp_server/streams.py": "of one server over stdio: whether who started it has gone",
     "entrypoints/runnable.py": "how this process is started in a shell",
     "entrypoints/stopping.py": "of the hook program, alone in its process",
@@ -304,12 +304,14 @@ def test_every_module_and_package_says_what_it_is_for() -> None:
     assert [named(path) for path in SOURCES if not ast.get_docstring(tree_of(path))] == []
 
 
-# Each starts this program itself, or asks the system for its processes; a project's settings can run code in others.
+# Each starts this program itself or goes on as two, or asks the system for its processes; a project's settings can run
+# code in others.
 STARTERS = {
     "__main__.py",
     "clients/ancestry.py",
     "clients/feed.py",
     "entrypoints/cli/client_checks.py",
+    "entrypoints/front.py",
     "entrypoints/hook.py",
 }
 STARTS = re.compile(r"subprocess\.(?:run|Popen|call|check_\w+)\(|os\.(?:system|popen|exec\w+|spawn\w+)\(|fork\(")

@@ -20,7 +20,7 @@ _HELP = {"-h", "--help"}
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from tallygate.entrypoints.ear import Ear
+    from tallygate.entrypoints.entrance import Entrance
 
 
 def main() -> None:
@@ -30,15 +30,15 @@ def main() -> None:
     given = _given(sys.argv[1:])
     if PLACES in given:
         _start_clean(given)
-    ear = _ear(sys.argv[1:], given)
+    entrance = _entrance(sys.argv[1:], given)
     try:
-        _run(given, ear)
+        _run(given, entrance)
     finally:
-        if ear is not None:
-            ear.withdraw()
+        if entrance is not None:
+            entrance.close()
 
 
-def _run(given: dict[str, str], ear: Ear | None) -> None:
+def _run(given: dict[str, str], entrance: Entrance | None) -> None:
     import io
     from functools import partial
     from pathlib import Path
@@ -63,7 +63,7 @@ def _run(given: dict[str, str], ear: Ear | None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not end the program
-    tallygate.main(prog_name="tallygate", obj=Program(read, composed, PARENT, ear))
+    tallygate.main(prog_name="tallygate", obj=Program(read, composed, PARENT, entrance))
 
 
 def _alone(words: list[str]) -> tuple[str, str, bool, bool] | None:
@@ -95,16 +95,13 @@ def _start_clean(given: dict[str, str]) -> None:
         return
 
 
-def _ear(words: list[str], given: dict[str, str]) -> Ear | None:
-    """Let hooks wait for a server that a client starts here, before anything that takes time is imported."""
+def _entrance(words: list[str], given: dict[str, str]) -> Entrance | None:
+    """Begin to serve where a client starts a server, before anything that takes time is imported."""
     if words[:1] != ["serve"] or sys.stdin is None or sys.stdin.isatty() or _HELP & {*words}:
         return None
-    import gc
+    from tallygate.entrypoints.entrance import open_entrance
 
-    from tallygate.entrypoints.ear import open_ear
-
-    gc.disable()  # until what lives as long as the process is imported
-    return open_ear(given.get(PLACES, ""), PARENT)
+    return open_entrance(given.get(PLACES, ""), PARENT)
 
 
 if __name__ == "__main__":

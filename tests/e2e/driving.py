@@ -242,8 +242,10 @@ class Machine:
             return probe.connect_ex((url.hostname or "", url.port or 0)) == 0
 
     def kill_server(self) -> None:
-        """Kill the server in a way that it cannot notice."""
-        os.kill(self.server(), signal.SIGKILL)
+        """Kill every process of the server in a way that none can notice."""
+        self.server()
+        for process in reversed(self.processes("-m tallygate serve")):
+            os.kill(process, signal.SIGKILL)
 
     def kill_client(self) -> None:
         """Kill the client, and whatever it consists of, in a way that it cannot notice; the server stays."""

@@ -105,11 +105,11 @@ SHOWN = f"""
 import sys
 sys.path.insert(0, {SOURCE!r})
 from tallygate import __main__ as program
-def run(given, ear):
+def run(given, entrance):
     import os
     ours = sorted(name for name in sys.modules if name.startswith("tallygate"))
     heavy = [name for name in ("re", "socket", "threading", "pathlib", "json") if name in sys.modules]
-    print(ours, heavy, os.path.exists(ear.file))
+    print(ours, heavy, os.path.exists(entrance.ear.file))
 program._run = run
 sys.argv = ["tallygate", "serve"]
 program.main()
@@ -121,7 +121,7 @@ def test_a_server_is_heard_of_before_anything_that_takes_time_is_imported(home, 
     done = subprocess.run(
         command, input=b"", capture_output=True, env=wire.environment(home), timeout=50, check=True
     ).stdout.decode()
-    ours = ["", ".__main__", ".entrypoints", ".entrypoints.ear", ".entrypoints.hook"]
+    ours = ["", ".__main__", ".entrypoints", *(f".entrypoints.{name}" for name in ("ear", "entrance", "front", "hook"))]
     assert done.split("\n")[0] == f"{[f'tallygate{name}' for name in ours]} [] True"
     assert list(folder.iterdir()) == [], "what ends before it serves leaves nothing behind"
 

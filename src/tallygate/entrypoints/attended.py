@@ -11,10 +11,15 @@ from tallygate.clients.program import reads_json
 from tallygate.entrypoints.stopping import LAUNCHERS, runs_one_prompt
 
 
-def unattended(environ: Mapping[str, str] | None = None, above: Iterable[Process] | None = None) -> bool:
-    """Whether the client above is known to run without a person; where nothing is known it is not said of it."""
+def unattended(
+    environ: Mapping[str, str] | None = None, above: Iterable[Process] | None = None, *, parent: int = 0
+) -> bool:
+    """Whether the client above is known to run without a person; where nothing is known it is not said of it.
+
+    `parent` is the process that started the server.
+    """
     environ = os.environ if environ is None else environ
-    for process in ancestors(os.getppid()) if above is None else above:
+    for process in ancestors(parent) if above is None else above:
         program = agent_of(process)
         if program is None and Path(process.program).name in LAUNCHERS:
             continue

@@ -36,9 +36,13 @@ class ClientProcess:
     started: str
 
 
-def end_run(client: str, text: bytes, *, wait_s: int = WAIT_S) -> bool:
-    """End the run of the client that this hook, or this server, belongs to; whether a signal was sent."""
-    program, found = program_called(client), running(client, os.getppid())
+def end_run(client: str, text: bytes, *, wait_s: int = WAIT_S, parent: int | None = None) -> bool:
+    """End the run of the client that this hook belongs to, or the server that `parent` started.
+
+    Says whether a signal was sent.
+    """
+    program = program_called(client)
+    found = running(client, os.getppid() if parent is None else parent)
     if program is None or program.ends_with is None or found is None:
         return False
     process, parent = found

@@ -45,7 +45,7 @@ from tallygate.settings import Settings
 
 if TYPE_CHECKING:
     from tallygate.app import App
-    from tallygate.entrypoints.ear import Ear
+    from tallygate.entrypoints.entrance import Entrance
 
 
 # --- failures --------------------------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ class Program:
     settings: ReadSettings
     compose: Compose
     parent: int = 0  # the process that started this one
-    ear: Ear | None = None  # where hooks wait for the server that starts here
+    entrance: Entrance | None = None  # of the server that starts here
 
     def authority(self, settings: Settings | None = None, *, of: Loosening | None = None) -> Authority:
         """Who runs this command; with `of` it is refused at once where that is not the user."""

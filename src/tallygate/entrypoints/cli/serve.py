@@ -15,6 +15,7 @@ from tallygate.core.errors import SettingsError, TallygateError
 from tallygate.entrypoints.cli.options import installed
 from tallygate.entrypoints.cli.output import aside
 from tallygate.entrypoints.cli.program import Program, pass_program
+from tallygate.entrypoints.entrance import Entrance
 from tallygate.settings import LogLevel, Settings
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def serve(program: Program, tools: Literal["all", "l6e", "budget"]) -> None:
 
     Until the client closes its end; this is what an MCP client is given as its command.
     """
+    entrance = program.entrance or Entrance()
     try:
         settings = program.settings().sound()
         apart = _apart(settings)
@@ -51,15 +53,14 @@ def serve(program: Program, tools: Literal["all", "l6e", "budget"]) -> None:
     except SettingsError as fault:
         # A server that ended here would be a missing tool to the agent, and its work would go on.
         aside(f"every gate is shut: {fault}")
-        if program.ear is not None:
-            program.ear.withdraw()  # hooks read the settings of their own folder
+        entrance.close()  # hooks read the settings of their own folder
         from tallygate.entrypoints.mcp_server.shut import serve_shut
 
-        serve_shut(fault, program.parent, family=tools)
+        serve_shut(fault, program.parent, family=tools, behind=entrance.behind)
         return
     app = program.compose(settings, by="mcp")
     try:
-        app = app.serving(None if program.ear is None else program.ear.server_id)
+        app = app.serving(None if entrance.ear is None else entrance.ear.server_id)
     except (OSError, TallygateError) as error:
         # Where its files cannot be made the server still has to answer: an agent without a gate goes on without one.
         aside(f"others cannot see that this server runs: {error}")
@@ -74,7 +75,7 @@ def serve(program: Program, tools: Literal["all", "l6e", "budget"]) -> None:
         log_level=_LEVELS[settings.log_level],
         family=tools,
         answered=None if apart is None else partial(_shut_to_clients, apart),
-        ear=program.ear,
+        entrance=entrance,
     )
 
 

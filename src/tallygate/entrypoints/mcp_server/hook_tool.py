@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +30,7 @@ class HookTool(Tool):
     """Hands a hook's input to the desk and gives back the client's own answer as text."""
 
     dispatcher: Any = None
-    ends: bool = False
+    ends: int = 0
     ending: bool = False
     told: bool = False
 
@@ -61,7 +60,7 @@ class HookTool(Tool):
         that takes too long is not waited for: then the run ends by itself, and why is said all the same.
         """
         hooks = hooks_of(client)
-        found = None if hooks is None else running(hooks.client, os.getppid())
+        found = None if hooks is None else running(hooks.client, self.ends)
         if hooks is None or found is None:
             return False
         waits, until = reply.waits, anyio.current_time() + FLIGHT_S
@@ -72,15 +71,15 @@ class HookTool(Tool):
             return True
         words = reply.last_words.encode("utf-8", "replace")
         if not waits:
-            self.ending = end_run(hooks.client, words, wait_s=0)
+            self.ending = end_run(hooks.client, words, wait_s=0, parent=self.ends)
         elif not self.told:
             say(found[0].pid, words)
             self.told = True
         return self.ending
 
 
-def hook_tool(dispatcher: HookDispatcher, *, ends: bool = False) -> HookTool:
-    """The SDK's tool for hooks; with `ends` it may end the run of the client that started this server."""
+def hook_tool(dispatcher: HookDispatcher, *, ends: int = 0) -> HookTool:
+    """The SDK's tool for hooks; it may end the run of the client that started this server, which is `ends`."""
     return HookTool(
         fn=hook_tool,
         name=HOOK_TOOL,

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +17,7 @@ from tallygate.core.errors import KeyUnusable, LedgerUnavailable, TallygateError
 from tallygate.core.words import UnknownPrice
 from tallygate.entrypoints.attended import unattended
 from tallygate.entrypoints.ear import Ear
+from tallygate.entrypoints.entrance import Entrance
 from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.entrypoints.hook_listener import HookListener
 from tallygate.entrypoints.mcp_server.renewing import Renewing
@@ -34,6 +36,8 @@ log = logging.getLogger("tallygate")
 
 # Some clients close their server first and tell of their end right afterwards.
 FAREWELLS, FAREWELL_US = 10, 40_000
+# For a client that does not wait for this process: a hook may be slow to start on a busy machine.
+FAREWELLS_BEHIND = 30
 # How long a thread goes on while another waits, where importing would keep hooks waiting.
 IMPORTING_S = 0.0005
 
@@ -63,13 +67,15 @@ def serve_stdio(
     log_level: LogLevel,
     family: Family = "all",
     answered: Callable[[], Callable[[list[ToolSpec]], list[ToolSpec]]] | None = None,
-    ear: Ear | None = None,
+    entrance: Entrance | None = None,
 ) -> None:
     """Serve until the client closes its end; then close the ledger cleanly.
 
-    Hooks are answered first, on the `ear` that they may have found already: the protocol's SDK takes longer to import
-    than all else that a hook needs.
+    Hooks are answered first, on the ear that they may have found already: the protocol's SDK takes longer to import
+    than all else that a hook needs. The client's end is the front's; what is left to do then is done behind it.
     """
+    entrance = entrance or Entrance()
+    behind, client = entrance.behind, app.runtime.workspace.around.parent
     ending = threading.Event()
     threads: list[threading.Thread] = []
 
@@ -87,40 +93,55 @@ def serve_stdio(
     renewing = Renewing(app, specs_of, begin) if app.is_blind else None
     dispatcher = HookDispatcher(app.runtime_for if renewing is None else renewing.runtime_for)
     prepare_key(app.runtime)
-    listener = listen_for_hooks(app, dispatcher, ear)
-    with importing():
-        from tallygate.entrypoints.mcp_server import streams
-        from tallygate.entrypoints.mcp_server.server import build_server
-    server = build_server(
-        app.runtime,
-        dispatcher=dispatcher,
-        unknown_price=app.unknown_price,
-        family=family,
-        log_level=log_level,
-        ends=True,
-        unattended=unattended,
-        answered=renewing.specs if renewing is not None else None if answered is None else answered(),
-        now=None if renewing is None else renewing.answering,
-    )
-    # Clients that end a server this way leave it a moment: for the last responses, and to close the ledger.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    begin(app)
+    listener = None
+    is_over = False
     try:
-        streams.run(server, app.runtime.workspace.around.parent)
-    except KeyboardInterrupt:
-        pass
+        listener = listen_for_hooks(app, dispatcher, entrance.ear)
+        with importing():
+            from tallygate.entrypoints.mcp_server import streams
+            from tallygate.entrypoints.mcp_server.server import build_server
+        server = build_server(
+            app.runtime,
+            dispatcher=dispatcher,
+            unknown_price=app.unknown_price,
+            family=family,
+            log_level=log_level,
+            ends=client,
+            unattended=partial(unattended, parent=client),
+            answered=renewing.specs if renewing is not None else None if answered is None else answered(),
+            now=None if renewing is None else renewing.answering,
+        )
+        begin(app)
+        # Clients that end a server this way leave it a moment: for the last responses, and to close the ledger.
+        with interruptible():
+            streams.run(server, client, behind)
+        is_over = True
+    except (KeyboardInterrupt, SystemExit):
+        is_over = True
     finally:
         # What is left to do must not be broken off by a client that asks a second time.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        if behind is not None and is_over:
+            behind.let_go()
         ending.set()
         for thread in threads:
             thread.join(timeout=5)
         last = app if renewing is None else renewing.last
-        leave(last.runtime)
+        leave(last.runtime, FAREWELLS if behind is None else FAREWELLS_BEHIND)
         if listener is not None:
             listener.stop()
         for each in {id(each): each for each in (last, app)}.values():
             each.close()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let whoever ends this process interrupt what it does, as from a keyboard."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    yield
 
 
 def _threads(app: Serving, ending: threading.Event) -> list[threading.Thread]:
@@ -184,11 +205,11 @@ def receive(app: Serving, ending: threading.Event) -> None:
         log.exception("Telemetry is not received.")
 
 
-def leave(runtime: Runtime) -> None:
+def leave(runtime: Runtime, farewells: int = FAREWELLS) -> None:
     """End the sessions that hooks opened here: the client has gone, whether it said so or was killed."""
     try:
         tenants = every_tenant(runtime)
-        for _ in range(FAREWELLS):
+        for _ in range(farewells):
             if not any(sessions_left_open(tenant) for tenant in tenants):
                 return
             runtime.services.pause_us(FAREWELL_US)

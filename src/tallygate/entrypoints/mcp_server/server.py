@@ -75,14 +75,14 @@ def build_server(
     unknown_price: UnknownPrice = UnknownPrice.WARN_ONLY,
     family: Family = "all",
     log_level: LogLevel = "WARNING",
-    ends: bool = False,
+    ends: int = 0,
     unattended: Callable[[], bool] = nobody_knows,
     answered: Callable[[list[ToolSpec]], list[ToolSpec]] | None = None,
     now: Now | None = None,
 ) -> MCPServer:
     """The server with its tools, resources and prompt, not yet serving.
 
-    With `ends` its hooks may end the run of the client that started it; where that is `unattended`, no form is put.
+    Its hooks may end the run of the client that started it, which is `ends`; an `unattended` one is put no form.
     `answered` puts other answers in the place of the tools' own; `now` is by what resources and prompts are answered.
     """
     specs = tool_specs(runtime, unknown_price, family, None if dispatcher is None else dispatcher.prompts, unattended)

@@ -6,7 +6,7 @@ A server that does not start is a missing tool to an agent, and work goes on wit
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -19,22 +19,27 @@ from tallygate.core.errors import SettingsError
 from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.gate.wording import settings_message
 from tallygate.core.words import Action, CheckReason, Pressure, Reason
+from tallygate.entrypoints.front import Behind
 from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.entrypoints.mcp_server import streams
 from tallygate.entrypoints.mcp_server.arguments import CallArguments
 from tallygate.entrypoints.mcp_server.hook_tool import hook_tool
 from tallygate.entrypoints.mcp_server.payloads import gate_payload
+from tallygate.entrypoints.mcp_server.serve import interruptible
 from tallygate.entrypoints.mcp_server.server import Family, GateServer, instructions, tool_specs
 from tallygate.entrypoints.mcp_server.tools import Caller, ToolSpec, build
 from tallygate.operations.runtime import Runtime
 
 
-def serve_shut(fault: SettingsError, parent: int, family: Family = "all") -> None:
+def serve_shut(fault: SettingsError, parent: int, family: Family = "all", behind: Behind | None = None) -> None:
     """Serve one client over stdio without settings, until it closes its end."""
-    streams.run(build_shut_server(fault, family), parent)
+    with suppress(KeyboardInterrupt), interruptible():
+        streams.run(build_shut_server(fault, family, parent), parent, behind)
+    if behind is not None:
+        behind.let_go()
 
 
-def build_shut_server(fault: SettingsError, family: Family = "all") -> MCPServer:
+def build_shut_server(fault: SettingsError, family: Family = "all", parent: int = 0) -> MCPServer:
     """The server with all its tools, none of which does anything but say what is wrong with the settings."""
     # What tools are called and take depends on no settings; whatever would use them is replaced here.
     specs = [_shut(spec, fault) for spec in tool_specs(cast("Runtime", None), family=family)]
@@ -44,7 +49,7 @@ def build_shut_server(fault: SettingsError, family: Family = "all") -> MCPServer
         version=__version__,
         description="Spend gate and tally for AI agents",
         instructions=instructions(family),
-        tools=[*(build(spec, nullcontext) for spec in specs), hook_tool(HookDispatcher(_refusing(fault)), ends=True)],
+        tools=[*(build(spec, nullcontext) for spec in specs), hook_tool(HookDispatcher(_refusing(fault)), ends=parent)],
         subscriptions=False,
     )
 

@@ -37,6 +37,7 @@ from mcp.types import (
 )
 
 from tallygate.clients.other_end import other_end
+from tallygate.entrypoints.front import Behind
 from tallygate.entrypoints.mcp_server import requests
 
 # A request is small; what is longer than this is no request, and must not fill the memory.
@@ -55,10 +56,10 @@ TOO_LONG = {
 }
 
 
-def run(server: MCPServer, parent: int) -> None:
+def run(server: MCPServer, parent: int, behind: Behind | None = None) -> None:
     """Serve one client over standard input and output until it closes its end and has its answers.
 
-    `parent` is the process that started this one.
+    `parent` is the process that started this one, or the front that it stands behind.
     """
 
     async def serve() -> None:
@@ -71,10 +72,11 @@ def run(server: MCPServer, parent: int) -> None:
             async with stdio_server() as (reading, writing):
                 await _serve_between(server, reading, writing, lambda: True)
             return
-        with _claimed() as (read_from, write_to):
+        with _claimed(behind) as (read_from, write_to):
             out = Answers(write_to, read_from)
+            lines = StdioLines(read_from, out, parent, behind)
             try:
-                await _serve_between(server, StdioLines(read_from, out, parent).messages(), out, out.has_reader)
+                await _serve_between(server, lines.messages(), out, out.has_reader)
             finally:
                 out.close()
 
@@ -91,9 +93,11 @@ async def _serve_between(server: MCPServer, reading: Any, writing: Any, has_read
 
 
 @contextmanager
-def _claimed() -> Iterator[tuple[int, int]]:
+def _claimed(behind: Behind | None) -> Iterator[tuple[int, int]]:
     """Private copies of the two ends; whatever else prints or reads in this process meets stderr and nothing."""
     read_from, write_to = os.dup(0), os.dup(1)
+    if behind is not None:
+        behind.ends += (read_from, write_to)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
@@ -103,7 +107,7 @@ def _claimed() -> Iterator[tuple[int, int]]:
     finally:
         os.dup2(write_to, 1)
         for descriptor in (read_from, write_to):
-            os.close(descriptor)
+            (os.close if behind is None else behind.close)(descriptor)
 
 
 class Unanswered:
@@ -237,9 +241,10 @@ class Answering:
 class StdioLines:
     """Messages of a pipe as they come; what is none is answered here, and none of it is handed on."""
 
-    def __init__(self, descriptor: int, answers: Answers, parent: int) -> None:
+    def __init__(self, descriptor: int, answers: Answers, parent: int, behind: Behind | None = None) -> None:
         self._descriptor = descriptor
         self._parent = parent
+        self._behind = behind
         self._answers = answers
         self._heard = 0
         self._batches = False
@@ -286,7 +291,8 @@ class StdioLines:
         while True:
             heard = self._heard
             if launched:
-                orphan = os.getppid() != self._parent or (self._parent == 1 and not heard)
+                left = os.getppid() != self._parent if self._behind is None else self._behind.has_left
+                orphan = left or (self._parent == 1 and not heard)
             else:
                 orphan = client is None or not client.lives()
             await asyncio.sleep(ORPHAN_SILENCE_S)
