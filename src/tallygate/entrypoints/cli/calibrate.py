@@ -28,7 +28,7 @@ from tallygate.operations.learning.replay import (
     BacktestPart,
     BacktestProgress,
     ReplayPeriod,
-    nobody,
+    unseen_backtest,
 )
 from tallygate.operations.learning.replay import backtest as gone_through
 
@@ -85,7 +85,7 @@ def backtest(program: Program, *, since: str | None, until: str | None, budget: 
 def _progress_bar() -> Iterator[Callable[[BacktestProgress], None]]:
     """Progress on stderr, where somebody is looking."""
     if not sys.stderr.isatty():
-        yield nobody
+        yield unseen_backtest
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn

@@ -23,7 +23,7 @@ from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.unread import MEANING, open_questions, unread_json, unread_text
 from tallygate.operations.learning.estimates import has_learned
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.usage.sync import FileFault, SyncProgress, SyncReport, nobody, watch
+from tallygate.operations.usage.sync import FileFault, SyncProgress, SyncReport, unseen_sync, watch
 from tallygate.operations.usage.sync import sync as synced
 from tallygate.operations.views.usage import what_is_open
 
@@ -90,7 +90,7 @@ def since_us(since: str | None, rt: Runtime, zone: tzinfo) -> int | None:
 def progress_bar() -> Iterator[Callable[[SyncProgress], None]]:
     """Progress on stderr, where somebody is looking."""
     if not sys.stderr.isatty():
-        yield nobody
+        yield unseen_sync
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn

@@ -26,7 +26,7 @@ from tallygate.ledger.port import BillReader, Insert, Tx, Update, Value
 from tallygate.operations.runtime import Runtime
 from tallygate.statements.apis import anthropic, anthropic_analytics, openai, openrouter
 from tallygate.statements.apis.answers import DAY, BillReport, Days
-from tallygate.statements.apis.asking import Api, AskingBounds, BadAnswer, Clock, Provider, nobody
+from tallygate.statements.apis.asking import Api, AskingBounds, BadAnswer, Clock, Provider, untold
 from tallygate.statements.files import FORMATS, currency_code, format_named, read_bill
 from tallygate.statements.reading.columns import BillFormat
 
@@ -350,7 +350,7 @@ def fetch_bills(
     *,
     address: str | None = None,
     limits: AskingBounds | None = None,
-    tell: Callable[[str], None] = nobody,
+    tell: Callable[[str], None] = untold,
 ) -> list[Draft]:
     """Every report of a provider as a draft, all of them or none; a report without a row is left out.
 

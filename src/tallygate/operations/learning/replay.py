@@ -224,8 +224,8 @@ class BacktestProgress:
     sessions: int
 
 
-def nobody(_: BacktestProgress) -> None:
-    """Progress that nobody looks at."""
+def unseen_backtest(_: BacktestProgress) -> None:
+    """Where nobody looks at how a backtest goes."""
 
 
 def backtest(
@@ -233,7 +233,7 @@ def backtest(
     period: ReplayPeriod,
     *,
     budget_nanos: int | None = None,
-    progress: Callable[[BacktestProgress], None] = nobody,
+    progress: Callable[[BacktestProgress], None] = unseen_backtest,
 ) -> Backtest:
     """Go through every session the oldest first, each with what those before it teach; nothing is written."""
     with rt.reading() as reader:

@@ -70,8 +70,8 @@ class SyncReport:
     misnamed: list[str] = field(default_factory=list)
 
 
-def nobody(_: SyncProgress) -> None:
-    """Progress that nobody looks at."""
+def unseen_sync(_: SyncProgress) -> None:
+    """Where nobody looks at how a sync goes."""
 
 
 def sync(
@@ -81,7 +81,7 @@ def sync(
     home: Path,
     clients: Sequence[str] | None = None,
     since_us: int | None = None,
-    progress: Callable[[SyncProgress], None] = nobody,
+    progress: Callable[[SyncProgress], None] = unseen_sync,
 ) -> SyncReport:
     """Read what is new in every transcript and store it; what is wrong with one file is reported, never fatal.
 

@@ -129,7 +129,7 @@ def is_loopback(host: str | None) -> bool:
         return False
 
 
-def nobody(_: str) -> None:
+def untold(_: str) -> None:
     """Where nobody is told how the asking goes."""
 
 
@@ -142,7 +142,7 @@ class Api:
     key: str = field(repr=False)
     clock: Clock = field(repr=False)
     limits: AskingBounds = field(default_factory=AskingBounds)
-    tell: Callable[[str], None] = nobody
+    tell: Callable[[str], None] = untold
     _client: httpx2.Client | None = field(default=None, repr=False)
     _waited_us: int = 0
 
