@@ -118,7 +118,7 @@ def reserved(rt: Runtime, tx: Tx, session_id: str) -> tuple[Budget, Call]:
         price_id=price_id,
         holds=(Hold(budget.budget_id, cost),),
     )
-    held = replace(budget, reserved_nanos=budget.reserved_nanos + cost)
+    held = replace(budget, reserved=budget.reserved + cost)
     tx.append(
         "call.authorized",
         [Update("budget", rows.budget_counters(held, tx.at_us)), Insert("call", rows.from_call(call))],
@@ -129,7 +129,7 @@ def reserved(rt: Runtime, tx: Tx, session_id: str) -> tuple[Budget, Call]:
 
 def _recorded(tx: Tx, budget: Budget, call: Call) -> None:
     """What record_usage leaves behind for it, where the estimate was exact."""
-    spent = replace(budget, spent_nanos=budget.spent_nanos + call.estimate_nanos)
+    spent = replace(budget, spent=budget.spent + call.estimate_nanos)
     row: dict[str, Value] = {
         "call_id": call.call_id,
         "state": "reconciled",

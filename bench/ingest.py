@@ -161,7 +161,7 @@ def spent(app: App, session: str) -> int:
     with app.ledger.reading() as reader:
         budget = reader.budget(session)
     assert budget is not None
-    return budget.spent_nanos
+    return budget.spent
 
 
 def memory(place: Path, size: int) -> int:

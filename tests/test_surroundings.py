@@ -43,7 +43,7 @@ def ask(app, start, folder):
 
 def budgets(app):
     with app.ledger.reading() as reader:
-        return {(budget.scope, budget.scope_key, budget.limit_nanos) for budget in reader.budgets(9)}
+        return {(budget.scope, budget.scope_key, budget.limit) for budget in reader.budgets(9)}
 
 
 def test_two_clients_of_one_process_each_go_by_their_own_home_folder_and_variables(tmp_path, monkeypatch):

@@ -187,14 +187,14 @@ def test_a_spent_session_is_stopped_at_its_next_prompt_and_its_next_tool(world, 
     held = world.ledger
     with held.reading() as reader:
         (opened,) = reader.sessions(state="open", limit=9)
-        reserved = reader.budget(opened.session_id).reserved_nanos
+        reserved = reader.budget(opened.session_id).reserved
     session(tmp_path, counts=COUNTS | {"outputTokens": 9_000}, at=as_datetime(world.clock.at_us))
     sync(world.rt, environ={}, home=tmp_path, clients=("droid",))
     ask("PreToolUse", tool_name="Read")
     with held.reading() as reader:
         # The total is no step: what is reserved for the next one is what a first one takes.
-        assert reader.budget(opened.session_id).reserved_nanos <= 2 * reserved
-        assert reader.budget(opened.session_id).spent_nanos > 0
+        assert reader.budget(opened.session_id).reserved <= 2 * reserved
+        assert reader.budget(opened.session_id).spent > 0
     session(tmp_path, counts=COUNTS | {"outputTokens": 900_000}, at=as_datetime(world.clock.at_us))
     sync(world.rt, environ={}, home=tmp_path, clients=("droid",))
     assert ask("PreToolUse", tool_name="Execute")["continue"] is False

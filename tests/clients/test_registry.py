@@ -259,7 +259,7 @@ def test_a_new_client_is_gated_by_its_hooks_and_its_responses_count(made_up: Cli
     with world.ledger.reading() as reader:
         (session,) = reader.sessions(state="open", limit=9)
         (call,) = reader.calls_of(session.session_id)
-        assert reader.budget(session.session_id).reserved_nanos == call.estimate_nanos == 100 * NANOS // 1000
+        assert reader.budget(session.session_id).reserved == call.estimate_nanos == 100 * NANOS // 1000
     assert session.client == "made-up"
     assert '"key":"made-up"' in str(session.rules)
     assert (call.model_requested, call.state) == ("dear", CallState.PENDING)
@@ -271,7 +271,7 @@ def test_a_new_client_is_gated_by_its_hooks_and_its_responses_count(made_up: Cli
     with world.ledger.reading() as reader:
         rows = reader.usage_of(session.session_id)
         assert [(each.row.rule, each.row.is_told) for each in rows] == [(ANSWER, False), (TITLE, True)]
-        assert reader.budget(session.session_id).spent_nanos == 950 * NANOS // 1000
+        assert reader.budget(session.session_id).spent == 950 * NANOS // 1000
         # What is no part of the conversation says nothing of how it goes on.
         assert reader.last_usage_of(session.session_id, None, 9).row.rule == ANSWER
         assert reader.last_served(session.session_id, None, 9) == (microseconds(rows[0].row.at), "dear")

@@ -388,7 +388,7 @@ def test_in_claude_code_a_yes_counts_only_where_a_person_was_seen_to_say_it(worl
     user = User(content={"amount_usd": 2}, before=None if person is None else told(dispatcher, *person))
     answer = asked(world, user, mode=mode, name="claude-code", dispatcher=dispatcher).structured_content
     assert answer["status"] == status
-    assert world.budget("work").limit_nanos == (260 if status == "raised" else 100) * CENT
+    assert world.budget("work").limit == (260 if status == "raised" else 100) * CENT
     assert ("command" in answer) is (status != "raised")
 
 
@@ -445,14 +445,14 @@ def test_a_user_who_does_not_say_yes_leaves_the_budget_as_it_is(world, mode, act
     assert (answer["status"], answer["limit_usd"]) == (status, 1.25)
     assert "stays as it is" in answer["message"]
     assert answer["command"] == "tallygate budget raise work 1.60"
-    assert world.budget("work").limit_nanos == 100 * CENT
+    assert world.budget("work").limit == 100 * CENT
 
 
 @ERAS
 def test_where_nobody_can_be_asked_the_answer_is_the_command(world, mode):
     answer = asked(world, None, mode=mode).structured_content
     assert (answer["status"], answer["command"]) == ("not_asked", "tallygate budget raise work 1.60")
-    assert world.budget("work").limit_nanos == 100 * CENT
+    assert world.budget("work").limit == 100 * CENT
 
 
 def test_a_client_whose_dialog_fails_counts_as_one_without(world):
@@ -466,7 +466,7 @@ def test_an_amount_that_is_none_is_refused_also_from_the_form(world, mode, value
     result = asked(world, User(content={"amount_usd": value}), mode=mode)
     assert result.is_error
     assert "amount_usd" in result.content[0].text
-    assert world.budget("work").limit_nanos == 100 * CENT
+    assert world.budget("work").limit == 100 * CENT
 
 
 @ERAS
@@ -475,7 +475,7 @@ def test_a_budget_that_changes_while_the_user_reads_is_not_raised_again(world, m
     result = asked(world, user, mode=mode)
     assert result.is_error
     assert result.content[0].text.startswith("budget_changed:")
-    assert world.budget("work").limit_nanos == 101 * CENT
+    assert world.budget("work").limit == 101 * CENT
     assert len(user.shown) == 1
 
 
@@ -514,7 +514,7 @@ def test_the_state_of_a_question_cannot_be_made_up_or_used_twice(world):
         assert (await answer(call, None)).result_type == "input_required", "an answer without a question is not taken"
         assert not (await answer(call, first.request_state)).is_error
         assert (await answer(call, first.request_state)).is_error
-        assert world.budget("work").limit_nanos == 260 * CENT
+        assert world.budget("work").limit == 260 * CENT
 
     talk(world, script, user=User())
 
@@ -597,7 +597,7 @@ def test_of_the_said_and_the_connected_client_the_tighter_budget_decides_and_bot
 
     session, answer = talk(world, script, name="codex-mcp-client")
     assert answer["budget"]["id"] == "client:cursor:never"
-    assert (window(world, "codex").spent_nanos, window(world, "cursor").spent_nanos) == (15 * CENT, 15 * CENT)
+    assert (window(world, "codex").spent, window(world, "cursor").spent) == (15 * CENT, 15 * CENT)
     with world.ledger.reading() as reader:
         opened = reader.session(session)
     assert (opened.client, opened.also_client) == ("codex", "Cursor"), "reports name the client that is connected"
@@ -621,7 +621,7 @@ def test_a_window_that_begins_later_counts_what_was_spent_under_either_name(worl
 
     answer = talk(later, again, name="python-sdk")
     assert (answer["action"], answer["budget"]["id"]) == ("halt", "client:python-sdk:never")
-    assert window(later, "python-sdk").spent_nanos == 15 * CENT
+    assert window(later, "python-sdk").spent == 15 * CENT
 
 
 def test_a_budget_in_pounds_is_bound_by_the_client_that_starts_it(world):
@@ -634,7 +634,7 @@ def test_a_budget_in_pounds_is_bound_by_the_client_that_starts_it(world):
 
     answer = talk(world, script, name="codex-mcp-client")
     assert answer["allowed"] is False
-    assert window(world, "codex").spent_nanos == 10 * CENT
+    assert window(world, "codex").spent == 10 * CENT
 
 
 @ERAS
@@ -659,7 +659,7 @@ def test_a_step_in_a_session_that_another_client_opened_is_held_in_the_budget_of
     look, again = talk(world, asks, mode=mode, name="codex-mcp-client")
     assert look["remaining_usd"] == 0.2, "a look shows what the step is held against"
     assert (again["action"], again["budget"]["id"]) == ("halt", "client:codex:never")
-    assert window(world, "codex").spent_nanos == 19 * CENT, "what it really used counts there, once"
+    assert window(world, "codex").spent == 19 * CENT, "what it really used counts there, once"
 
     async def looks(client):
         await ok(client, "l6e_authorize_call", **step)
@@ -667,7 +667,7 @@ def test_a_step_in_a_session_that_another_client_opened_is_held_in_the_budget_of
         return await ok(client, "check_budget", session_id=session)
 
     assert talk(world, looks, mode=mode, name="python-sdk")["allowed"], "whose session it is spends none of it"
-    assert window(world, "codex").committed_nanos == 19 * CENT
+    assert window(world, "codex").committed == 19 * CENT
 
 
 def test_what_was_asked_for_by_another_client_counts_in_a_budget_of_it_that_begins_later(world):
@@ -687,5 +687,5 @@ def test_what_was_asked_for_by_another_client_counts_in_a_budget_of_it_that_begi
         return await ok(client, "l6e_authorize_call", **step)
 
     assert talk(later, asks, name="codex-mcp-client")["budget"]["id"] == "client:codex:never"
-    assert window(later, "codex").spent_nanos == 15 * CENT
+    assert window(later, "codex").spent == 15 * CENT
     assert talk(later, asks, name="python-sdk")["action"] != "halt"

@@ -40,7 +40,7 @@ def answer_and_replace(world, session, number):
     """A response that counts, and takes the place of the one before it."""
     with world.ledger.writing() as tx:
         budget = tx.budget(session)
-        row = {"budget_id": session, "spent_nanos": budget.spent_nanos + (5 if number == 0 else 0)}
+        row = {"budget_id": session, "spent_nanos": budget.spent + (5 if number == 0 else 0)}
         gone = [Delete("usage", {"client": "c", "response_key": f"r{number - 1}"})] if number else []
         tx.append("usage", [Update("budget", row), Insert("usage", response(f"r{number}", session, 5)), *gone], by="t")
 
@@ -265,15 +265,15 @@ def test_a_counter_that_events_and_table_agree_on_and_no_call_explains_is_named(
     record_usage(world.rt, UsageReport(world.ask(session, 1000).call_id, Tokens(1000)))
     budget = world.budget(session)
     with world.ledger.writing() as tx:
-        wrong = getattr(budget, counter) + amount
+        wrong = getattr(budget, counter.removesuffix("_nanos")) + amount
         tx.append("wrong", [Update("budget", {"budget_id": session, counter: wrong})], by="t")
-    counted = {"spent_nanos": budget.spent_nanos, "reserved_nanos": budget.reserved_nanos, counter: wrong}
+    counted = {"spent_nanos": budget.spent, "reserved_nanos": budget.reserved, counter: wrong}
     for rows_max in (0, 2, 100):
         [finding] = audit(world.ledger, rows_max=rows_max)
         assert (finding.kind, finding.where) == ("counters", f"budget {session}")
         assert finding.what == (
             f"spent and reserved are {tuple(counted.values())}, its calls and responses add up to"
-            f" {(budget.spent_nanos, budget.reserved_nanos)}"
+            f" {(budget.spent, budget.reserved)}"
         )
     world.ledger.close()
 

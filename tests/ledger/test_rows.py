@@ -37,9 +37,7 @@ SESSION = Session(
     "t", "s", "c", "m", SessionState.OPEN, AccountingMode.EXACT_OPTIONAL, UsageChannel.MANUAL_IMPORT,
     ModeCoverage(ask=True, plan=False, agent=True), UnknownPrice.WARN_ONLY, "EUR", 1, usd_nanos=7, also_client="other",
 )  # fmt: skip
-BUDGET = Budget(
-    "t", "b", "user", "me", "USD", BudgetMode.SOFT, 5, raises=((1, 2), (3, 4)), also=("é", "x"), seed_nanos=0
-)
+BUDGET = Budget("t", "b", "user", "me", "USD", BudgetMode.SOFT, 5, raises=((1, 2), (3, 4)), also=("é", "x"), seed=0)
 CALL = Call(
     "t", "k", "s", CallState.RECONCILED, Action.REROUTE, Reason.ALLOW, "edit", "m", 1, 2, 3, 4, 5, ActorType.SUBAGENT,
     6, booked_nanos=9, actual=Tokens(1, 2, 3, 4, 5), call_mode=CallMode.PLAN, mode_capable=False,

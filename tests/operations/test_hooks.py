@@ -75,7 +75,7 @@ def account(world, session="client-1", client="claude_code"):
 def figures(world, session="client-1", client="claude_code"):
     """Spent and reserved, in cents."""
     budget = world.budget(account(world, session, client).session_id)
-    return budget.spent_nanos // 10_000_000, budget.reserved_nanos // 10_000_000
+    return budget.spent // 10_000_000, budget.reserved // 10_000_000
 
 
 def logged(world):
@@ -118,7 +118,7 @@ def test_a_session_opens_by_itself_with_the_budget_of_the_policy(world):
     session = account(world)
     assert session.client == "claude-code"
     assert session.project == "/home/me/p"
-    assert world.budget(session.session_id).limit_nanos == DOLLAR
+    assert world.budget(session.session_id).limit == DOLLAR
     assert answer.verdict is HookVerdict.GO_ON
     assert "$1.00 of $1.00 left" in answer.message
 
@@ -155,7 +155,7 @@ def test_a_resumed_session_goes_on_with_the_budget_it_had(world):
         assert [b.budget_id for b in reader.budgets_of(again.session_id)] == [first.session_id]
     hook(world, Moment.PROMPT, "prompt:2")
     respond(world, "r2", 30)
-    assert world.budget(first.session_id).spent_nanos == 90 * 10_000_000
+    assert world.budget(first.session_id).spent == 90 * 10_000_000
     assert hook(world, Moment.TOOLS_DONE, "batch:2").stops, "the next step costs about 42 cents, 10 are left"
 
 
@@ -166,14 +166,14 @@ def test_a_cleared_conversation_is_a_new_session_with_an_account_of_its_own(worl
     hook(world, Moment.SESSION_START, session="client-2", origin=SessionOrigin.CLEAR)
     second = account(world, "client-2")
     assert second.parent_session_id is None
-    assert world.budget(second.session_id).spent_nanos == 0
+    assert world.budget(second.session_id).spent == 0
     assert first.session_id != second.session_id
     respond(world, "r1", 5, session="client-2")
     assert figures(world, "client-2") == (5, 0)
 
 
 def spent_ever(world, name):
-    return world.budget(name).spent_nanos // 10_000_000
+    return world.budget(name).spent // 10_000_000
 
 
 @pytest.mark.parametrize("dated", ["after the end", "between the end and the work that goes on"])
@@ -241,11 +241,11 @@ def test_whatever_ends_and_goes_on_a_client_s_session_has_one_budget_that_counts
             read += cost
         (window,) = [b for b in budgets_above(world) if b.scope == "global"]
         booked = sum(call.booked_nanos for call in all_calls(world))  # steps that no response was read of yet
-        assert [world.budget(own).spent_nanos, window.spent_nanos] == [read * 10_000_000 + booked] * 2
+        assert [world.budget(own).spent, window.spent] == [read * 10_000_000 + booked] * 2
         pending = [hold for call in all_calls(world) if call.state is CallState.PENDING for hold in call.holds]
         for budget in (world.budget(own), window):
-            holds = sum(hold.amount_nanos for hold in pending if hold.budget_id == budget.budget_id)
-            assert budget.reserved_nanos == holds
+            holds = sum(hold.held for hold in pending if hold.budget_id == budget.budget_id)
+            assert budget.reserved == holds
     assert not world.problems()
     world.ledger.close()
     shutil.rmtree(folder)
@@ -691,7 +691,7 @@ def test_the_end_of_the_clients_session_ends_and_logs_it_and_holds_nothing(world
     assert line["total_cost"] == "0.07"
     assert line["end_cause"] == "client_ended:prompt_input_exit"
     assert line["enforcement"] == "hooks"
-    assert world.budget(session.session_id).reserved_nanos == 0
+    assert world.budget(session.session_id).reserved == 0
     hook(world, Moment.SESSION_END, cause="prompt_input_exit")
     assert len(logged(world)) == 1
 
@@ -720,9 +720,9 @@ def test_a_session_whose_client_and_server_were_killed_is_closed_by_the_next_sta
 def test_estimates_stand_where_the_record_of_a_client_is_never_read(world):
     hook(world, Moment.PROMPT, "prompt:1")
     session = account(world).session_id
-    reserved = world.budget(session).reserved_nanos
+    reserved = world.budget(session).reserved
     hook(world, Moment.SESSION_END)
-    assert world.budget(session).spent_nanos == reserved > 0
+    assert world.budget(session).spent == reserved > 0
     (call,) = world.calls(session)
     assert call.cost_basis == "estimate"
 
@@ -734,7 +734,7 @@ def test_a_response_that_comes_after_its_estimate_was_booked_takes_its_place(wor
     hook(world, Moment.SESSION_END)
     late = ObservedUsage("claude_code", "client-1", "r1", made_at, "dear", Tokens(output=70), Rule.CLAUDE_RESPONSE)
     ingest(world.rt, FileReading("claude_code", "/t/late", [late]))
-    assert world.budget(session).spent_nanos == 70 * 1_000_000
+    assert world.budget(session).spent == 70 * 1_000_000
 
 
 # ---------------------------------------------------------------- agents that open their own
@@ -747,7 +747,7 @@ def test_a_session_an_agent_opens_lies_inside_the_one_its_client_has(world):
     inner = opened.session
     assert inner.parent_session_id == outer
     respond(world, "r1", 20)
-    assert world.budget(inner.session_id).spent_nanos == world.budget(outer).spent_nanos == 20 * 10_000_000
+    assert world.budget(inner.session_id).spent == world.budget(outer).spent == 20 * 10_000_000
     respond(world, "r2", 20)
     assert hook(world, Moment.PROMPT, "prompt:1", model="dear").stops, "the inner budget is the tighter one"
 
@@ -927,7 +927,7 @@ def test_a_response_that_comes_after_its_call_was_voided_counts_and_is_no_longer
     hook(world, Moment.SESSION_END)
     late = ObservedUsage("claude_code", "client-1", "r1", made_at, "dear", Tokens(output=70), Rule.CLAUDE_RESPONSE)
     ingest(world.rt, FileReading("claude_code", "/t/late", [late]))
-    assert world.budget(session).spent_nanos == (5 + 7) * 10_000_000
+    assert world.budget(session).spent == (5 + 7) * 10_000_000
     view = show_session(world.rt, session)
     assert not [cause for cause in view.drift if cause.kind is CauseKind.NO_RESPONSE]
     assert view.totals.exactness == "fully_exact_for_supported_calls"
@@ -939,7 +939,7 @@ def test_a_title_beside_the_conversation_has_a_small_reservation_of_its_own(worl
     hook(world, Moment.MODEL, "model:m1:2", **opencode)
     respond(world, "r1", 7, client="opencode", rule=Rule.OPENCODE_BESIDE)
     title = 1060 * 10_000  # nano-dollars of 1,060 tokens at `cents`
-    assert world.budget(account(world, client="opencode").session_id).reserved_nanos == title
+    assert world.budget(account(world, client="opencode").session_id).reserved == title
     assert figures(world, client="opencode")[0] == 7
 
 

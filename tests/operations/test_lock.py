@@ -119,7 +119,7 @@ def test_a_raise_without_the_passphrase_is_refused_and_one_with_it_is_signed_and
     with pytest.raises(Locked, match="needs your passphrase"):
         raised(world, session, authority=the_user("anna"))
     assert world.events() == before
-    assert raised(world, session, 2, authority=user).limit_nanos == 3 * NANOS
+    assert raised(world, session, 2, authority=user).limit == 3 * NANOS
     assert user.lock.asked == 1
     assert may_spend(world, session, 2500)
     assert not faults(world)[0]
@@ -133,7 +133,7 @@ def test_a_wrong_passphrase_changes_nothing(world):
     with pytest.raises(WrongPassphrase):
         raised(world, session, authority=user)
     assert world.events() == before
-    assert world.budget(session).limit_nanos == NANOS
+    assert world.budget(session).limit == NANOS
 
 
 def test_lowering_a_limit_needs_no_passphrase_and_setting_a_higher_one_asks_once(world):
@@ -144,7 +144,7 @@ def test_lowering_a_limit_needs_no_passphrase_and_setting_a_higher_one_asks_once
     assert user.lock.asked == 0
     set_budget(world.rt, session, NANOS, reason="more", authority=user)
     assert user.lock.asked > 0
-    assert world.budget(session).limit_nanos == NANOS
+    assert world.budget(session).limit == NANOS
     assert may_spend(world, session, 900)
     assert not faults(world)[0]
 
@@ -159,7 +159,7 @@ def test_neither_elicitation_nor_prompt_raises_and_the_command_for_a_terminal_is
     for door in (EntryDoor.ELICITATION, EntryDoor.PROMPT):
         with pytest.raises(Locked):
             grant(world.rt, session, (session, NANOS), NANOS, "more", authority=Authority(door, "user"))
-    assert world.budget(session).limit_nanos == NANOS
+    assert world.budget(session).limit == NANOS
 
 
 def test_a_raise_that_was_written_into_the_ledger_unsigned_is_not_gone_by_and_verify_names_it(hurt):
@@ -167,8 +167,8 @@ def test_a_raise_that_was_written_into_the_ledger_unsigned_is_not_gone_by_and_ve
     session = world.start("1")
     user = lock(world)
     append_raw(world, forged_raise(world, session, NANOS, 100 * NANOS))
-    assert world.budget(session).limit_nanos == 100 * NANOS
-    assert [budget.limit_nanos for budget in list_budgets(world.rt, limit=9)] == [NANOS], "a list shows what is gone by"
+    assert world.budget(session).limit == 100 * NANOS
+    assert [budget.limit for budget in list_budgets(world.rt, limit=9)] == [NANOS], "a list shows what is gone by"
     assert not may_spend(world, session, 1500)
     assert may_spend(world, session, 900)
     [fault], report = faults(world)
@@ -177,7 +177,7 @@ def test_a_raise_that_was_written_into_the_ledger_unsigned_is_not_gone_by_and_ve
     assert [budget.budget_id for budget in unsigned_limits(world.rt)] == [session]
     assert len(report.broken) == 1
     # What the user raises by is added to what they have signed, not to what was forged.
-    assert raised(world, session, authority=user).limit_nanos == 2 * NANOS
+    assert raised(world, session, authority=user).limit == 2 * NANOS
     assert may_spend(world, session, 900)
     assert not may_spend(world, session, 900)
 
@@ -456,7 +456,7 @@ def test_an_opening_that_somebody_has_written_leaves_no_more_than_the_signed_rul
     assert may_spend(world, "forged", 900) is (how != "in tokens")
     assert not may_spend(world, "forged", 1500)
     if how == "an own budget":
-        assert raised(world, "forged", authority=user).limit_nanos == 2 * NANOS
+        assert raised(world, "forged", authority=user).limit == 2 * NANOS
         assert may_spend(world, "forged", 1000)
         assert not may_spend(world, "forged", 200)
 
@@ -527,7 +527,7 @@ def test_a_signed_raise_adds_to_the_limit_that_a_session_was_opened_with(hurt, w
     changed.executescript(IN_TABLES[what])
     changed.close()
     assert [budget.budget_id for budget in unsigned_limits(world.rt)] == [session]
-    assert raised(world, session, authority=user).limit_nanos == 2 * NANOS
+    assert raised(world, session, authority=user).limit == 2 * NANOS
     assert may_spend(world, session, 1900)
     assert not may_spend(world, session, 200)
 
@@ -628,7 +628,7 @@ def test_unlocking_without_the_passphrase_is_loud_sets_raises_back_and_is_refuse
         unlock_lost(world.rt, authority=agent)
     assert standing_now(world.rt).lock is not None
     [(back, before)] = unlock_lost(world.rt, authority=the_user("anna"))
-    assert (back.limit_nanos, before) == (NANOS, 5 * NANOS)
+    assert (back.limit, before) == (NANOS, 5 * NANOS)
     standing = standing_now(world.rt)
     assert (standing.lock, standing.lost_by) == (None, "anna")
     found, report = faults(world)
@@ -647,7 +647,7 @@ def test_a_lost_lock_takes_a_forged_raise_back_and_leaves_a_limit_that_the_user_
     append_raw(world, forged_raise(world, session, NANOS, 100 * NANOS))
     assert falling(world.rt, world.rt) == [], "what was not gone by does not fall"
     unlock_lost(world.rt, authority=the_user("anna"))
-    assert world.budget(session).limit_nanos == NANOS
+    assert world.budget(session).limit == NANOS
 
 
 def test_settings_are_signed_and_everything_else_that_loosens_is_told(world):

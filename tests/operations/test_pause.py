@@ -65,7 +65,7 @@ def told(world, moment, name, key=None):
 
 def reserved(world):
     """What the session's budget holds, in tenths of a cent: tokens of `dear`."""
-    return world.budget(account(world)).reserved_nanos // (CENT // 10)
+    return world.budget(account(world)).reserved // (CENT // 10)
 
 
 def account(world):

@@ -46,9 +46,9 @@ def restarted(world, settings, **changes):
 
 
 def cost_of(world, session, model="dear"):
-    before = world.budget(session).reserved_nanos
+    before = world.budget(session).reserved
     authorize(world.rt, StatedStep(session, "t", model=model, prompt_tokens=1, completion_tokens=0))
-    return world.budget(session).reserved_nanos - before
+    return world.budget(session).reserved - before
 
 
 FREE = prices(0)
@@ -83,9 +83,9 @@ def test_every_way_to_spend_is_priced_as_the_session_was_opened(world):
     free = restarted(world, FREE)
     call = free.ask(session, 100).call_id
     record_usage(free.rt, UsageReport(call, Tokens(100)))
-    assert world.budget(session).spent_nanos == 100 * MILLI
+    assert world.budget(session).spent == 100 * MILLI
     record_call(free.rt, CallReport(session, "dear", Tokens(50)))
-    assert world.budget(session).spent_nanos == 150 * MILLI
+    assert world.budget(session).spent == 150 * MILLI
 
 
 def test_what_a_client_writes_down_is_priced_as_its_session_was_opened(world):
@@ -95,7 +95,7 @@ def test_what_a_client_writes_down_is_priced_as_its_session_was_opened(world):
     at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us)
     row = ObservedUsage("claude_code", "c", "r", at, "dear", Tokens(70), Rule.CLAUDE_RESPONSE, project=PROJECT)
     ingest(free.rt, FileReading("claude_code", "/t", [row]))
-    assert world.budget(watched).spent_nanos == 70 * MILLI
+    assert world.budget(watched).spent == 70 * MILLI
 
 
 def test_a_session_inside_another_keeps_what_that_was_opened_at(world):

@@ -43,7 +43,7 @@ class Desk:
 
     def limit(self, session="client-1"):
         found = open_session_of(self.world.rt, "claude_code", session)
-        return show_session(self.world.rt, found.session_id).budgets[0].limit_nanos
+        return show_session(self.world.rt, found.session_id).budgets[0].limit
 
 
 def code_in(message):

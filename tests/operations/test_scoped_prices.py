@@ -61,7 +61,7 @@ def test_a_step_is_asked_and_reported_at_the_price_of_its_session(world, named):
     asked = world.ask("mine", 100)
     assert world.call(asked.call_id).estimate_nanos == CENT
     record_usage(world.rt, UsageReport(asked.call_id, Tokens(fresh_input=50)))
-    assert world.budget("mine").spent_nanos == CENT // 2
+    assert world.budget("mine").spent == CENT // 2
     [(name, value)] = named.items()
     call = world.call(asked.call_id)
     for price_id in (call.price_id, call.actual_price_id):
@@ -88,14 +88,14 @@ def test_a_call_that_an_agent_records_is_booked_at_the_price_of_its_session(worl
     world = negotiated(world, session="mine")
     world.start("1", session_id="mine")
     record_call(world.rt, CallReport("mine", "dear", Tokens(output=100)))
-    assert world.budget("mine").spent_nanos == CENT
+    assert world.budget("mine").spent == CENT
 
 
 def test_a_response_is_priced_anew_once_its_session_is_known(world):
     world = negotiated(world, session="mine")
     world.start("1", client="claude-code", session_id="mine")
     take(world, response(world), response(world, "r2", output=40))
-    assert world.budget("mine").spent_nanos == 14 * CENT // 10
+    assert world.budget("mine").spent == 14 * CENT // 10
     with world.ledger.reading() as reader:
         [one, two] = reader.usage_of("mine")
     assert (one.cost_nanos, two.cost_nanos) == (CENT, 4 * CENT // 10)
@@ -108,16 +108,16 @@ def test_a_response_that_grows_keeps_the_price_of_its_session(world):
     row = response(world, output=10)
     take(world, row)
     take(world, response(world, output=100))
-    assert world.budget("mine").spent_nanos == CENT
+    assert world.budget("mine").spent == CENT
 
 
 def test_responses_that_waited_for_their_session_are_priced_anew_when_it_is_linked(world):
     world = negotiated(world, session="mine")
     world.start("1", session_id="mine")
     take(world, response(world, project=None))
-    assert world.budget("mine").spent_nanos == 0
+    assert world.budget("mine").spent == 0
     link_session(world.rt, "claude_code", "c1", "mine")
-    assert world.budget("mine").spent_nanos == CENT
+    assert world.budget("mine").spent == CENT
 
 
 def test_what_telemetry_told_before_is_priced_anew_when_the_transcript_names_the_session(world):
@@ -135,7 +135,7 @@ def test_what_telemetry_told_before_is_priced_anew_when_the_transcript_names_the
     again = attributed[found[0].row.response_key]
     assert again.cost_nanos * 10 == pytest.approx(found[0].cost_nanos, rel=0.01)
     assert basis(world, again.price_id)["version"] == "for session mine"
-    assert world.budget("mine").spent_nanos == sum(stored.cost_nanos for stored in attributed.values())
+    assert world.budget("mine").spent == sum(stored.cost_nanos for stored in attributed.values())
 
 
 @pytest.mark.parametrize("named, cents", [({"project": "shop"}, 1), ({"tenant": "default"}, 1), ({"session": "x"}, 10)])
@@ -156,7 +156,7 @@ def test_a_hook_reserves_at_the_price_of_its_session(world):
         answer_hook(each.rt, event)
         with world.ledger.reading() as reader:
             [session] = reader.sessions_linked("claude_code", f"c{number}")
-        reserved.append(world.budget(session.session_id).reserved_nanos)
+        reserved.append(world.budget(session.session_id).reserved)
     assert reserved[0] == 10 * reserved[1] > 0
 
 

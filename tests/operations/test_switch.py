@@ -60,11 +60,11 @@ def test_nothing_is_stopped_while_it_is_off_and_everything_is_counted(machine):
     assert "is off until 2026-09-21" in found.message
     assert "(by anna: a release)" in found.message
     # What fits is held, what does not is counted once it is spent.
-    assert machine.budget(session).reserved_nanos == 2 * NANOS // 10
+    assert machine.budget(session).reserved == 2 * NANOS // 10
     machine.passes(24 * HOUR)
     sweep(machine.rt)
-    assert machine.budget(session).spent_nanos == 3 * NANOS // 10
-    assert machine.budget(session).overage_nanos == NANOS // 10
+    assert machine.budget(session).spent == 3 * NANOS // 10
+    assert machine.budget(session).overage == NANOS // 10
     assert machine.ask(session, 1).action is Action.HALT
     assert machine.problems() == []
 

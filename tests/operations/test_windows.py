@@ -67,7 +67,7 @@ def respond(world, *rows):
 
 
 def spent(world, name):
-    return world.budget(name).spent_nanos
+    return world.budget(name).spent
 
 
 # ---------------------------------------------------------------- what is on record already
@@ -78,7 +78,7 @@ def test_what_was_spent_today_before_there_was_a_cap_stops_the_next_step(world):
     answer = ruled(world, EVERYTHING).ask(world.start("100"), 10)
     assert answer.action is Action.HALT
     assert (answer.binding.spent_nanos, answer.binding.available_nanos) == (26 * NANOS, -6 * NANOS)
-    assert world.budget("global:all:day:2026-09-21").seed_nanos == 26 * NANOS, "the journal says what it began with"
+    assert world.budget("global:all:day:2026-09-21").seed == 26 * NANOS, "the journal says what it began with"
 
 
 @pytest.mark.parametrize(
@@ -190,13 +190,13 @@ def test_calls_that_an_agent_reported_before_the_budget_was_there_count_once_and
     capped.ask(session, 0)
     today = "global:all:day:2026-09-21"
     budget = world.budget(today)
-    assert (budget.spent_nanos, budget.reserved_nanos) == (NANOS // 2, 2 * NANOS), "two are still pending"
+    assert (budget.spent, budget.reserved) == (NANOS // 2, 2 * NANOS), "two are still pending"
     record_usage(world.rt, UsageReport(early[2], Tokens(output=300)))
     record_usage(world.rt, UsageReport(early[1], Tokens(output=100)))
     world.clock.forward(11 * MINUTE)
     sweep(world.rt)
     budget = world.budget(today)
-    assert (budget.spent_nanos, budget.reserved_nanos) == (1900 * NANOS // 1000, 0)
+    assert (budget.spent, budget.reserved) == (1900 * NANOS // 1000, 0)
 
 
 def test_a_session_whose_settings_know_no_rule_counts_in_the_window_that_others_made(world):
@@ -237,8 +237,8 @@ def test_a_ledger_of_an_older_version_counts_the_rest_of_its_windows_from_the_ne
     assert spent(world, "global:all:day:2026-09-21") == 2 * NANOS
     assert capped.ask(session, 11_001).action is Action.HALT
     assert spent(world, "global:all:day:2026-09-21") == 9 * NANOS
-    assert next(b for b in list_budgets(world.rt, limit=9) if b.period == "5h").carried_nanos == 0
-    assert find_budget(world.rt, "global:all:5h").spent_nanos == 9 * NANOS
+    assert next(b for b in list_budgets(world.rt, limit=9) if b.period == "5h").carried == 0
+    assert find_budget(world.rt, "global:all:5h").spent == 9 * NANOS
 
 
 def test_a_change_of_time_zone_keeps_an_opened_window_and_gives_nothing_twice(world):
@@ -294,7 +294,7 @@ def test_a_rolling_budget_is_one_row_with_one_id_whatever_its_pieces_hold(world)
         use(capped, session, 20)
         world.clock.forward(25 * MINUTE)
     [row] = [b for b in list_budgets(world.rt, limit=50) if b.period == "5h"]
-    assert (row.budget_id, row.spent_nanos + row.carried_nanos, row.available_nanos) == (
+    assert (row.budget_id, row.spent + row.carried, row.available) == (
         "global:all:5h",
         8 * CENT,
         2 * CENT,
@@ -315,8 +315,7 @@ def test_a_raise_of_a_rolling_budget_holds_until_what_it_was_made_for_has_aged_o
     world.clock.forward(HOUR)
     assert capped.ask(session, 10).action is Action.HALT
     assert (
-        raise_budget(world.rt, "global:all:5h", 5 * CENT, reason="more", authority=the_user("me")).available_nanos
-        == 5 * CENT
+        raise_budget(world.rt, "global:all:5h", 5 * CENT, reason="more", authority=the_user("me")).available == 5 * CENT
     )
     for _ in range(2):
         assert use(capped, session, 20).action is not Action.HALT
@@ -325,9 +324,9 @@ def test_a_raise_of_a_rolling_budget_holds_until_what_it_was_made_for_has_aged_o
     assert capped.ask(session, 1).action is Action.HALT
     world.clock.at_us = start + 5 * HOUR + SIZE - 1
     assert capped.ask(session, 1).action is Action.HALT, "the hundred are in it for a moment more, and so is the raise"
-    assert find_budget(world.rt, "global:all:5h").limit_nanos == 15 * CENT
+    assert find_budget(world.rt, "global:all:5h").limit == 15 * CENT
     world.clock.forward(1)
-    assert find_budget(world.rt, "global:all:5h").limit_nanos == 10 * CENT
+    assert find_budget(world.rt, "global:all:5h").limit == 10 * CENT
     assert capped.ask(session, 51).action is Action.HALT, "fifty that were spent since are in it"
     assert capped.ask(session, 50).action is not Action.HALT
 
@@ -342,7 +341,7 @@ def test_a_rolling_limit_that_is_set_lower_stays_and_one_set_higher_ages_out(wor
     set_budget(world.rt, "global:all:5h", 30 * CENT, reason="more", authority=the_user("me"))
     assert use(capped, session, 300).action is not Action.HALT
     world.clock.forward(6 * HOUR)
-    assert find_budget(world.rt, "global:all:5h").limit_nanos == 10 * CENT
+    assert find_budget(world.rt, "global:all:5h").limit == 10 * CENT
     assert capped.ask(session, 101).action is Action.HALT
 
 
@@ -352,10 +351,10 @@ def test_spending_that_comes_in_late_lies_in_the_piece_of_its_time(world):
     use(capped, session, 10)
     respond(world, told("late", 60, world.clock.at_us - 4 * HOUR), told("later", 20, world.clock.at_us - 4 * HOUR))
     respond(world, told("long ago", 999, world.clock.at_us - 6 * HOUR))
-    assert find_budget(world.rt, "global:all:5h").available_nanos == CENT
+    assert find_budget(world.rt, "global:all:5h").available == CENT
     assert capped.ask(session, 11).action is Action.HALT
     world.clock.forward(HOUR + SIZE)
-    assert find_budget(world.rt, "global:all:5h").available_nanos == 9 * CENT
+    assert find_budget(world.rt, "global:all:5h").available == 9 * CENT
 
 
 # ---------------------------------------------------------------- worktrees that are gone
@@ -558,9 +557,9 @@ def test_a_window_counts_the_sum_of_what_is_on_record_in_it_in_whatever_order_it
         windows = [b for period in reader.window_periods() for b in reader.windows_between(period, -1, 2**62)]
     for budget in windows:
         if budget.resets_us is None and rolling_us(budget.period) is not None:
-            assert budget.committed_nanos == 0, "it only stands for its pieces"
+            assert budget.committed == 0, "it only stands for its pieces"
         else:
-            assert budget.spent_nanos == expected(world, budget), budget
+            assert budget.spent == expected(world, budget), budget
     assert not audit(world.ledger)
     world.ledger.close()
     shutil.rmtree(folder)

@@ -136,9 +136,9 @@ class Gate(RuleBasedStateMachine):
     def every_counter_is_what_its_calls_add_up_to(self):
         for session in self.limit:
             budget = self.world.budget(session)
-            assert budget.committed_nanos == self.committed(session)
-            assert budget.limit_nanos == self.limit[session]
-            assert budget.committed_nanos <= budget.limit_nanos + budget.overage_nanos
+            assert budget.committed == self.committed(session)
+            assert budget.limit == self.limit[session]
+            assert budget.committed <= budget.limit + budget.overage
 
 
 Gate.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

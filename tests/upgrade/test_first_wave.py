@@ -133,7 +133,7 @@ def test_the_session_that_was_open_goes_on_within_its_raised_limit(older, app):
     record_usage(app.runtime, UsageReport(answer.call_id, Tokens(fresh_input=2000, output=400)))
     assert authorize(app.runtime, StatedStep(session_id, "edit", prompt_tokens=600_000)).action.value == "halt"
     with app.runtime.services.ledger.reading() as reader:
-        assert reader.budget(session_id).limit_nanos == 1_750_000_000
+        assert reader.budget(session_id).limit == 1_750_000_000
 
 
 def test_a_transcript_that_was_half_read_is_read_on_and_counts_once(older):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from tallygate.core import money, words
 from tallygate.core.costing import Price, Tokens
@@ -13,6 +13,8 @@ from tallygate.core.moments import iso
 from tallygate.core.values import value
 
 DEFAULT_TENANT = "default"
+# An amount in the unit of its budget: nano-units of a currency, whole tokens, or calls. What is named `nanos` is money.
+Quantity: TypeAlias = int
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +91,12 @@ class Session:
 class Budget:
     """A limit on a scope for one window, with the counters it is decided on.
 
-    `limit_nanos` is what may be used, `spent_nanos` what was, `reserved_nanos` what pending calls hold.
-    `overage_nanos` is how far named events (a cost above its reservation, a lowered limit) took it over. All are in
+    `limit` is what may be used, `spent` what was, `reserved` what pending calls hold.
+    `overage` is how far named events (a cost above its reservation, a lowered limit) took it over. All are in
     the budget's own unit: nano-units of a currency, of which one unit is `usd_nanos` nano-dollars, or whole tokens
     or calls. `rule_limit` is the limit of its rule when it was last applied, or that its session was opened with.
-    `carried_nanos` is what the other pieces of a rolling period hold; it is found anew each time. A window begins at
-    `start_us` and counts all that is on record from then until `resets_us`: `seed_nanos` of what it has spent was on
+    `carried` is what the other pieces of a rolling period hold; it is found anew each time. A window begins at
+    `start_us` and counts all that is on record from then until `resets_us`: `seed` of what it has spent was on
     record before it was. Of a rolling period the budget named `head` stands for all pieces, with its `raises`: what
     the user has added, and until when. `also` are names that the user has given to what it limits. A window of an
     older version without `start_us` counts what its calls held.
@@ -106,22 +108,22 @@ class Budget:
     scope_key: str
     unit: str
     mode: words.BudgetMode
-    limit_nanos: int
-    spent_nanos: int = 0
-    reserved_nanos: int = 0
-    overage_nanos: int = 0
+    limit: Quantity = field(metadata={"column": "limit_nanos"})
+    spent: Quantity = field(default=0, metadata={"column": "spent_nanos"})
+    reserved: Quantity = field(default=0, metadata={"column": "reserved_nanos"})
+    overage: Quantity = field(default=0, metadata={"column": "overage_nanos"})
     period: str = "session"
     resets_us: int | None = None
     touched_us: int = 0
     usd_nanos: int = money.NANOS_PER_UNIT
     rate_day: str | None = None
-    rule_limit: int | None = None
+    rule_limit: Quantity | None = None
     start_us: int | None = None
-    seed_nanos: int | None = None
+    seed: Quantity | None = field(default=None, metadata={"column": "seed_nanos"})
     raises: tuple[tuple[int, int], ...] = ()
     also: tuple[str, ...] = ()
     head: str | None = field(default=None, metadata={"column": None})
-    carried_nanos: int = field(default=0, metadata={"column": None})
+    carried: Quantity = field(default=0, metadata={"column": None})
 
     @property
     def name(self) -> str:
@@ -129,13 +131,13 @@ class Budget:
         return self.budget_id if self.head is None else self.head
 
     @property
-    def available_nanos(self) -> int:
-        return self.limit_nanos - self.carried_nanos - self.spent_nanos - self.reserved_nanos
+    def available(self) -> Quantity:
+        return self.limit - self.carried - self.spent - self.reserved
 
     @property
-    def committed_nanos(self) -> int:
+    def committed(self) -> Quantity:
         """Spent and reserved: what pressure is measured on, since a reservation may all be used."""
-        return self.carried_nanos + self.spent_nanos + self.reserved_nanos
+        return self.carried + self.spent + self.reserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +238,8 @@ class Hold:
     """What one call holds of one budget while it is pending, and what of its cost stands there; in its unit."""
 
     budget_id: str
-    amount_nanos: int
-    booked_nanos: int = 0
+    held: Quantity
+    booked: Quantity = 0
 
 
 # What the key of a call begins with that a hook asked for: it stands for one model call and is over with its response.
@@ -375,10 +377,10 @@ def budget_stated(budget: Budget) -> dict[str, str]:
         "period": budget.period,
         "currency": budget.unit,
         "mode": budget.mode.value,
-        "limit": unit_exact(budget.limit_nanos, budget.unit),
-        "spent": unit_exact(budget.spent_nanos + budget.carried_nanos, budget.unit),
-        "reserved": unit_exact(budget.reserved_nanos, budget.unit),
-        "overage": unit_exact(budget.overage_nanos, budget.unit),
+        "limit": unit_exact(budget.limit, budget.unit),
+        "spent": unit_exact(budget.spent + budget.carried, budget.unit),
+        "reserved": unit_exact(budget.reserved, budget.unit),
+        "overage": unit_exact(budget.overage, budget.unit),
     }
 
 
@@ -431,8 +433,8 @@ class LimitChange:
     budget_id: str
     at_us: int
     unit: str
-    before_nanos: int
-    limit_nanos: int
+    before: Quantity = field(metadata={"column": "before_nanos"})
+    limit: Quantity = field(metadata={"column": "limit_nanos"})
     door: str
     actor: str
     reason: str
@@ -441,7 +443,7 @@ class LimitChange:
 
     @property
     def is_raise(self) -> bool:
-        return self.limit_nanos > self.before_nanos
+        return self.limit > self.before
 
     def told(self, when: str) -> str:
         """The change in words.
@@ -450,8 +452,8 @@ class LimitChange:
         >>> change.told("11-30 02:24")
         'raised from $0.61 to $100.61 on 11-30 02:24 by cli (anna), inside session session_x, no reason given'
         """
-        before, after = (money.format_amount(nanos, self.unit) for nanos in (self.before_nanos, self.limit_nanos))
-        verb = "raised" if self.is_raise else "lowered" if self.limit_nanos < self.before_nanos else "set"
+        before, after = (money.format_amount(amount, self.unit) for amount in (self.before, self.limit))
+        verb = "raised" if self.is_raise else "lowered" if self.limit < self.before else "set"
         parts = [f"{verb} from {before} to {after} on {when} by {self.door} ({self.actor})"]
         if self.inside is not None:
             parts.append(f"inside session {self.inside}")
@@ -465,8 +467,8 @@ class LimitChange:
         return {
             "budget_id": self.budget_id,
             "at": iso(self.at_us),
-            "before": unit_exact(self.before_nanos, self.unit),
-            "limit": unit_exact(self.limit_nanos, self.unit),
+            "before": unit_exact(self.before, self.unit),
+            "limit": unit_exact(self.limit, self.unit),
             "door": self.door,
             "actor": self.actor,
             "reason": self.reason,

@@ -71,9 +71,7 @@ def holds_text(holds: Iterable[Hold], booked_nanos: int) -> str:
     """A call's holds as they are kept; what is booked is left out where it is the call's own amount."""
     return _ENCODE(
         [
-            [hold.budget_id, hold.amount_nanos]
-            if hold.booked_nanos == booked_nanos
-            else [hold.budget_id, hold.amount_nanos, hold.booked_nanos]
+            [hold.budget_id, hold.held] if hold.booked == booked_nanos else [hold.budget_id, hold.held, hold.booked]
             for hold in holds
         ]
     )
@@ -202,9 +200,9 @@ def budget_counters(budget: Budget, at_us: int) -> dict[str, Value]:
     """The columns of a budget that change when a call does."""
     return {
         "budget_id": budget.budget_id,
-        "spent_nanos": budget.spent_nanos,
-        "reserved_nanos": budget.reserved_nanos,
-        "overage_nanos": budget.overage_nanos,
+        "spent_nanos": budget.spent,
+        "reserved_nanos": budget.reserved,
+        "overage_nanos": budget.overage,
         "touched_us": at_us,
     }
 

@@ -201,7 +201,7 @@ def _show(rt: Runtime, prompts: Prompts, owner: Owner, usd_nanos: int, found: ch
     code = rt.services.new_token(CODE_BYTES)
     while len(prompts.shown) >= KEPT_MAX:
         prompts.shown.pop(next(iter(prompts.shown)))
-    seen = (found.budget.name, found.budget.limit_nanos)
+    seen = (found.budget.name, found.budget.limit)
     prompts.shown[owner] = ShownCode(code, usd_nanos, seen, rt.services.clock_us() + CODE_LASTS_US)
     amount = format_amount(usd_nanos)
     return (

@@ -43,7 +43,7 @@ def lock_limits(
             with rt.services.ledger.reading(tenant) as reader:
                 heads[tenant] = reader.head().seq
                 found = _raised(in_tenant(rt, tenant), reader, tx.at_us)
-                limits[tenant] = [[each.name, each.limit_nanos, each.rule_limit] for each in found]
+                limits[tenant] = [[each.name, each.limit, each.rule_limit] for each in found]
         note: dict[str, Value] = {
             "actor": authority.actor,
             "public": signer.public.x,
@@ -75,7 +75,7 @@ def _raised(rt: Runtime, reader: Reader, at_us: int) -> list[Budget]:
         budget = reader.budget(name)
         if budget is not None:
             standing = limited_now(rt, rolled(reader, budget, at_us) if is_head(budget) else budget, at_us)
-            if standing.limit_nanos != standing.rule_limit:
+            if standing.limit != standing.rule_limit:
                 found.append(standing)
     return found
 
@@ -119,11 +119,9 @@ def falling(rt: Runtime, file: Runtime) -> list[tuple[Budget, Budget]]:
         there, after = in_tenant(rt, tenant), in_tenant(file, tenant)
         with rt.services.ledger.reading(tenant) as reader:
             for budget, signed in _set_back(there, reader):
-                back = limited_now(
-                    after, replace(budget, limit_nanos=_without_raise(budget, signed)), rt.services.clock_us()
-                )
+                back = limited_now(after, replace(budget, limit=_without_raise(budget, signed)), rt.services.clock_us())
                 found.append((signed, back))
-    return [(before, back) for before, back in found if before.limit_nanos != back.limit_nanos]
+    return [(before, back) for before, back in found if before.limit != back.limit]
 
 
 def unlock_lost(rt: Runtime, *, authority: Authority) -> list[tuple[Budget, int]]:
@@ -142,7 +140,7 @@ def unlock_lost(rt: Runtime, *, authority: Authority) -> list[tuple[Budget, int]
         for budget, signed in raised:
             limit = _without_raise(budget, signed)
             reason = "unlocked without the passphrase"
-            back.append((set_budget(there, budget.name, limit, reason=reason, authority=authority), budget.limit_nanos))
+            back.append((set_budget(there, budget.name, limit, reason=reason, authority=authority), budget.limit))
     with rt.services.ledger.writing(DEFAULT_TENANT) as tx:
         note: dict[str, Value] = {"actor": authority.actor, "reason": "the passphrase was lost"}
         write_lock(rt, tx, LockKind.LOST, note)
@@ -164,14 +162,14 @@ def _set_back(rt: Runtime, reader: Reader) -> list[tuple[Budget, Budget]]:
     return [
         (each, as_signed(rt, reader, each))
         for each in found
-        if each.limit_nanos > (each.rule_limit or 0)
+        if each.limit > (each.rule_limit or 0)
         and (each.resets_us is None or each.resets_us > at_us or rolling_us(each.period) is not None)
     ]
 
 
 def _without_raise(budget: Budget, signed: Budget) -> int:
     """The limit of its rule, with which it goes from then on; a lower one that the user has set stays."""
-    return min(budget.rule_limit or 0, signed.limit_nanos)
+    return min(budget.rule_limit or 0, signed.limit)
 
 
 def _not_locked() -> Conflict:

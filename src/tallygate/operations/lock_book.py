@@ -376,9 +376,9 @@ def _signed_at_most(rt: Runtime, reader: Reader, opened: OpeningEvent, first: Bu
     if not left:
         return first
     most = min(left) if project == here else max(left)
-    if first.mode is BudgetMode.HARD and first.limit_nanos <= most:
+    if first.mode is BudgetMode.HARD and first.limit <= most:
         return first
-    return replace(first, limit_nanos=most, mode=BudgetMode.HARD)
+    return replace(first, limit=most, mode=BudgetMode.HARD)
 
 
 def _as_opened(rt: Runtime, reader: Reader, opened: OpeningEvent, budget: Budget) -> Budget:
@@ -387,18 +387,18 @@ def _as_opened(rt: Runtime, reader: Reader, opened: OpeningEvent, budget: Budget
     if first is not None and rt.workspace.rules:
         first = _signed_at_most(rt, reader, opened, first)
     if first is None or (
-        budget.rule_limit == first.limit_nanos
+        budget.rule_limit == first.limit
         and budget.mode is first.mode
         and (budget.unit, budget.usd_nanos, budget.scope) == (first.unit, first.usd_nanos, first.scope)
     ):
         return budget
     return replace(
         first,
-        limit_nanos=budget.limit_nanos,
-        rule_limit=first.limit_nanos,
-        spent_nanos=budget.spent_nanos,
-        reserved_nanos=budget.reserved_nanos,
-        overage_nanos=budget.overage_nanos,
+        limit=budget.limit,
+        rule_limit=first.limit,
+        spent=budget.spent,
+        reserved=budget.reserved,
+        overage=budget.overage,
         touched_us=budget.touched_us,
     )
 
@@ -426,7 +426,7 @@ def more_by_rate(budget: Budget, rule: BudgetRule) -> int:
     """How much more a window in a currency holds where its rate lets a dollar weigh less than that of its rule."""
     if budget.usd_nanos <= rule.usd_nanos or budget.unit in COUNTED:
         return 0
-    held = budget.committed_nanos
+    held = budget.committed
     return -(-held * budget.usd_nanos // rule.usd_nanos) - held
 
 
@@ -449,7 +449,7 @@ def as_signed(rt: Runtime, reader: Reader, budget: Budget) -> Budget:
         return budget
     budget = _own_as_opened(rt, reader, budget)
     most = bounds.of(budget.name, budget.rule_limit)
-    return budget if most is None or budget.limit_nanos <= most else replace(budget, limit_nanos=most)
+    return budget if most is None or budget.limit <= most else replace(budget, limit=most)
 
 
 def unsigned_limits(rt: Runtime) -> list[Budget]:
@@ -466,7 +466,7 @@ def is_above(bounds: Bounds, budget: Budget, at_us: int) -> bool:
     """Whether a budget's limit is above what the user has signed."""
     most = bounds.of(budget.name, budget.rule_limit)
     added = sum(more for more, until_us in budget.raises if at_us < until_us)
-    return most is not None and budget.limit_nanos + added > most
+    return most is not None and budget.limit + added > most
 
 
 def off_now(rt: Runtime, reader: Reader) -> Off | None:

@@ -157,13 +157,13 @@ def on_record(
 
 def begun(budget: Budget, amount: int) -> Budget:
     """A window with what is on record of it beyond what it has counted; past its limit that is named as overage."""
-    spent = budget.spent_nanos + amount
-    over = spent + budget.reserved_nanos - budget.limit_nanos
+    spent = budget.spent + amount
+    over = spent + budget.reserved - budget.limit
     return replace(
         budget,
-        spent_nanos=spent,
-        seed_nanos=(budget.seed_nanos or 0) + amount,
-        overage_nanos=max(budget.overage_nanos, over),
+        spent=spent,
+        seed=(budget.seed or 0) + amount,
+        overage=max(budget.overage, over),
     )
 
 
@@ -177,7 +177,7 @@ def begin(reader: BudgetReader, facts: Facts, budget: Budget, start_us: int, end
     if budget.start_us is None:
         counted = sum(on_record(reader, facts, budget, (start_us, until_us), FOR_EVER_US).values())
         opened = replace(budget, start_us=start_us, resets_us=end_us)
-        return begun(opened, max(counted - budget.spent_nanos, 0))
+        return begun(opened, max(counted - budget.spent, 0))
     old_until = FOR_EVER_US if budget.resets_us is None else budget.resets_us
     more = 0
     for span in ((start_us, budget.start_us), (old_until, until_us)):
@@ -200,7 +200,7 @@ def new_window(tenant: str, budget_id: str, rule: BudgetRule, start_us: int | No
         scope_key=str(rule.key),
         unit=rule.unit,
         mode=rule.mode,
-        limit_nanos=rule.limit,
+        limit=rule.limit,
         period=rule.period,
         usd_nanos=rule.usd_nanos,
         rate_day=rule.rate_day,
@@ -214,7 +214,7 @@ def rule_of(budget: Budget) -> BudgetRule:
     """The rule that a budget above the session stands for, as far as the budget tells of it."""
     return BudgetRule(
         scope=BudgetScope(budget.scope),
-        limit=budget.limit_nanos if budget.rule_limit is None else budget.rule_limit,
+        limit=budget.limit if budget.rule_limit is None else budget.rule_limit,
         unit=budget.unit,
         period=budget.period,
         mode=budget.mode,
@@ -243,7 +243,7 @@ def head_id(budget: Budget) -> str:
 
 def limit_of(head: Budget, at_us: int) -> int:
     """The limit of a rolling period at a time: its own, and what was added for something that has not aged out yet."""
-    return head.limit_nanos + sum(added for added, until_us in head.raises if at_us < until_us)
+    return head.limit + sum(added for added, until_us in head.raises if at_us < until_us)
 
 
 def piece_at(head: Budget, at_us: int, limit: int) -> Budget:
@@ -252,13 +252,13 @@ def piece_at(head: Budget, at_us: int, limit: int) -> Budget:
     return replace(
         head,
         budget_id=rule_of(head).budget_id(window.name),
-        limit_nanos=limit,
-        spent_nanos=0,
-        reserved_nanos=0,
-        overage_nanos=0,
+        limit=limit,
+        spent=0,
+        reserved=0,
+        overage=0,
         start_us=window.start_us,
         resets_us=window.end_us,
-        seed_nanos=None,
+        seed=None,
         raises=(),
     )
 
@@ -268,7 +268,7 @@ def held_by(call: Call, budget: Budget) -> Hold | None:
 
     Of a call whose responses come in only what they have not used yet: its session's own budget tells.
     """
-    own = next((hold.amount_nanos for hold in call.holds if hold.budget_id == call.session_id), None)
+    own = next((hold.held for hold in call.holds if hold.budget_id == call.session_id), None)
     if any(hold.budget_id == budget.budget_id for hold in call.holds):
         return None
     nanos = call.estimate_nanos if own is None or call.observed_nanos is None else min(own, call.estimate_nanos)

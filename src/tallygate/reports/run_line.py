@@ -122,7 +122,7 @@ def _policy(session: Session, budgets: tuple[Budget, ...]) -> dict[str, Any]:
     # A session that goes on with another's budget has none of its own.
     own = next((b for b in budgets if b.scope_key == session.session_id), budgets[0] if budgets else None)
     return {
-        "budget": None if own is None else json_number(own.limit_nanos),
+        "budget": None if own is None else json_number(own.limit),
         "budget_mode": "warn",
         "on_budget_exceeded": None if own is None else ("halt" if own.mode.value == "hard" else "warn"),
         "fallback_result": None,

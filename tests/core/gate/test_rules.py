@@ -170,7 +170,7 @@ def test_a_halt_says_what_was_spent_on_what_and_the_command_that_lets_it_go_on()
             "Client a To go on, run: b has $0.25 left of $1.00; ",
         ),
         (
-            {"unit": "tokens", "limit_nanos": 9_000, "spent_nanos": 8_000},
+            {"unit": "tokens", "limit": 9_000, "spent": 8_000},
             "Session session_a has 1,000 tokens left of 9,000",
         ),
     ],

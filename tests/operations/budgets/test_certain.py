@@ -73,7 +73,7 @@ def test_every_sum_of_a_session_is_split(world):
     wanted, total = Split(near, alien), 2 * NANOS + near + alien
     [line] = list_sessions(world.rt, state=None, limit=9)
     view = show_session(world.rt, session)
-    assert (line.split, line.own.spent_nanos, view.split, view.totals.total_nanos) == (wanted, total, wanted, total)
+    assert (line.split, line.own.spent, view.split, view.totals.total_nanos) == (wanted, total, wanted, total)
     budgets = list_budgets(world.rt, limit=50)
     found = {(b.scope, b.period, b.unit): split for b, split in zip(budgets, splits_of(world.rt, budgets), strict=True)}
     assert found == {
@@ -95,7 +95,7 @@ def test_a_session_inside_another_counts_in_the_budget_of_both(world):
     inner = world.start("50", model=ALIEN, parent_session_id=outer)
     call = world.ask(inner, 1_000).call_id
     record_usage(world.rt, UsageReport(call, Tokens(output=1_000)))
-    spent = world.budget(inner).spent_nanos
+    spent = world.budget(inner).spent
     assert spent > 0
     sure = world.ask(inner, 1_000, model=KNOWN).call_id
     record_usage(world.rt, UsageReport(sure, Tokens(output=1_000)))
@@ -116,7 +116,7 @@ def test_the_parts_of_a_sum_are_never_more_than_it_and_are_those_of_its_response
         costs[model] += cost(world, model, tokens)
     budgets = list_budgets(world.rt, limit=50)
     for budget, split in zip(budgets, splits_of(world.rt, budgets), strict=True):
-        assert 0 <= split.unsure_nanos <= budget.spent_nanos + budget.carried_nanos
+        assert 0 <= split.unsure_nanos <= budget.spent + budget.carried
         if budget.unit == "USD" and budget.scope != "model":
             assert split == Split(costs[NEAR], costs[ALIEN])
     world.ledger.close()
@@ -136,7 +136,7 @@ def test_a_halt_that_only_a_guess_causes_says_so_with_the_command_that_prints_wh
     respond(world, "n", 150_000, NEAR)
     guessed = cost(world, NEAR, 150_000)
     message = said(world, session, 1_000)
-    assert guessed == world.budget(session).spent_nanos > 2 * NANOS
+    assert guessed == world.budget(session).spent > 2 * NANOS
     assert "Known prices alone would not stop it: $2.10 of what is spent rests on prices that are not sure." in message
     assert f"`tallygate prices {NEAR}` prints the lines for config.toml." in message
     assert message.count("\n") == 2, "what is left, why, and the command"

@@ -64,7 +64,7 @@ def test_a_clock_that_is_set_back_or_stands_still_stops_no_raise(world):
     for minutes in (0, -30, 0, -30, 0):
         world.clock.at_us += minutes * 60_000_000
         raise_budget(world.rt, session, NANOS, reason="more", authority=the_user("anna"))
-    assert world.budget(session).limit_nanos == 6 * NANOS
+    assert world.budget(session).limit == 6 * NANOS
     assert len(show_session(world.rt, session).limit_changes) == 5
     assert not world.problems()
 
@@ -75,7 +75,7 @@ def test_a_clock_that_is_set_back_or_stands_still_stops_no_raise(world):
         ({}, "raised from $1.00 to $2.00 on X by cli (anna), no reason given"),
         ({"reason": "it pays"}, "raised from $1.00 to $2.00 on X by cli (anna), reason: it pays"),
         ({"beneath": "Codex"}, "raised from $1.00 to $2.00 on X by cli (anna), beneath Codex, no reason given"),
-        ({"limit_nanos": NANOS}, "set from $1.00 to $1.00 on X by cli (anna), no reason given"),
+        ({"limit": NANOS}, "set from $1.00 to $1.00 on X by cli (anna), no reason given"),
         ({"door": "prompt"}, "raised from $1.00 to $2.00 on X by prompt (anna), no reason given"),
     ],
 )

@@ -182,7 +182,7 @@ def test_the_running_session_keeps_its_rules_and_tells_nothing(world):
     with later.ledger.reading() as reader:
         (session,) = reader.sessions(state="open", limit=9)
         (budget,) = [each for each in reader.budgets(9) if each.scope == "user"]
-    assert budget.reserved_nanos > 0
+    assert budget.reserved > 0
     assert (session.prices, len(json.loads(session.rules))) == (world.rt.workspace.prices.list_id, 1)
 
 

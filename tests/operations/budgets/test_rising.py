@@ -62,11 +62,11 @@ def told(world):
 
 def test_one_appended_line_takes_nothing_away_and_is_named(live, session):
     take(live, response(live))
-    before = live.budget(session).spent_nanos
+    before = live.budget(session).spent
     assert before == 173 * MICRO
     forged = response(live, tokens=Tokens(0, 0, 0, 0, 101), model="ollama/foo")
     assert take(live, forged) == IngestResult(corrected=1, attributed=1)
-    assert live.budget(session).spent_nanos == before + 1 * MICRO
+    assert live.budget(session).spent == before + 1 * MICRO
     kept = stored(live)
     assert (kept.row.model, kept.row.tokens) == ("dear", Tokens(40, 30, 20, 10, 101))
     assert told(live) == [("r1", "lower"), ("r1", "other_model")]
@@ -92,7 +92,7 @@ def test_what_a_later_row_may_not_do_is_named_by_its_kind(live, session, change,
     take(live, response(live))
     take(live, response(live, **change))
     assert [kind for _, kind in told(live)] == kinds
-    assert live.budget(session).spent_nanos >= 173 * MICRO
+    assert live.budget(session).spent >= 173 * MICRO
 
 
 def test_session_and_time_stay_as_first_booked(live, session):
@@ -146,7 +146,7 @@ def test_the_cost_of_a_response_never_falls_whatever_comes_later(data, tmp_path_
         size = data.draw(st.integers(1, len(rows)))
         take(world, *rows[:size])
         rows = rows[size:]
-        spent = world.budget(session).spent_nanos
+        spent = world.budget(session).spent
         assert spent >= cost
         cost = spent
     assert not world.problems()
@@ -160,7 +160,7 @@ def test_a_price_that_has_fallen_since_lowers_nothing(live, session, monkeypatch
         type(live.rt.workspace.prices), "quote", lambda _, model, at, scope=None, terms=None: quote("ollama/foo", at)
     )
     take(live, response(live, tokens=Tokens(40, 30, 20, 10, 110)))
-    assert stored(live).cost_nanos == live.budget(session).spent_nanos == 173 * MICRO
+    assert stored(live).cost_nanos == live.budget(session).spent == 173 * MICRO
 
 
 def test_copies_that_are_read_together_belong_to_the_session_that_was_read_first(live):
@@ -173,10 +173,10 @@ def test_only_the_user_lowers_a_response_and_what_is_read_later_does_not_raise_i
     take(live, response(live), response(live, "r2"))
     done = correct_usage(live.rt, "r1", {"output": 0}, model=None, reason="it was refused", authority=ME)
     assert (done.before.cost_nanos, done.after.cost_nanos) == (173 * MICRO, 73 * MICRO)
-    assert live.budget(session).spent_nanos == 246 * MICRO
+    assert live.budget(session).spent == 246 * MICRO
     take(live, response(live, tokens=Tokens(40, 30, 20, 10, 500)))
     assert (stored(live).row.tokens.output, stored(live).corrected) == (0, "it was refused")
-    assert live.budget(session).spent_nanos == 246 * MICRO
+    assert live.budget(session).spent == 246 * MICRO
     with live.ledger.reading() as reader:
         event = json.loads(reader.journal_event(reader.head().seq).body)
     assert (event["kind"], event["note"]["reason"]) == ("usage.corrected", "it was refused")

@@ -130,7 +130,7 @@ def test_the_answer_names_the_budget_that_binds_with_its_numbers_and_when_it_is_
     world.ask(one, 80)
     answer = world.ask(two, 30)
     b = answer.binding
-    assert (b.limit_nanos, b.reserved_nanos, b.available_nanos) == (10 * CENT, 8 * CENT, 2 * CENT)
+    assert (b.limit, b.reserved, b.available) == (10 * CENT, 8 * CENT, 2 * CENT)
     assert as_datetime(b.resets_us).isoformat() == "2026-11-23T00:00:00+00:00"
     assert "2026-11-23 00:00 UTC" in answer.message
     assert check(world.rt, two).remaining_nanos == 2 * CENT
@@ -140,7 +140,7 @@ def test_all_or_none_a_call_that_one_budget_refuses_holds_nothing_of_the_others(
     world = ruled(world, day(100), BudgetRule(BudgetScope.GLOBAL, 5 * CENT, period="never"))
     session = world.start("1")
     assert world.ask(session, 60).action is Action.HALT
-    assert all(b.committed_nanos == 0 for b in bound(world, session).values())
+    assert all(b.committed == 0 for b in bound(world, session).values())
 
 
 def test_a_soft_budget_only_says_so(world):
@@ -160,8 +160,8 @@ def test_a_new_day_is_a_new_window_and_the_old_one_keeps_what_it_had(world):
     assert world.ask(session, 80).action is Action.HALT
     world.clock.at_us = at("2026-11-23T00:00:01")
     assert world.ask(session, 80).action is not Action.HALT
-    assert world.budget(f"project:{PROJECT}:day:2026-11-22").committed_nanos == 8 * CENT
-    assert world.budget(f"project:{PROJECT}:day:2026-11-23").reserved_nanos == 8 * CENT
+    assert world.budget(f"project:{PROJECT}:day:2026-11-22").committed == 8 * CENT
+    assert world.budget(f"project:{PROJECT}:day:2026-11-23").reserved == 8 * CENT
 
 
 def test_a_cost_reported_after_midnight_stands_where_it_was_reserved(world):
@@ -171,7 +171,7 @@ def test_a_cost_reported_after_midnight_stands_where_it_was_reserved(world):
     world.clock.at_us = at("2026-11-23T00:01")
     record_usage(world.rt, UsageReport(call, Tokens(output=30)))
     old = world.budget(f"project:{PROJECT}:day:2026-11-22")
-    assert (old.spent_nanos, old.reserved_nanos) == (3 * CENT, 0)
+    assert (old.spent, old.reserved) == (3 * CENT, 0)
 
 
 @pytest.mark.parametrize(
@@ -260,13 +260,13 @@ def test_a_budget_in_another_currency_is_held_at_its_own_rate(world):
     session = world.start("9")
     call = world.ask(session, 100).call_id  # 10 cents are 8 pence
     budget = world.budget(f"project:{PROJECT}:never:GBP")
-    assert (budget.reserved_nanos, budget.rate_day) == (8 * CENT, "2026-11-20")
+    assert (budget.reserved, budget.rate_day) == (8 * CENT, "2026-11-20")
     answer = world.ask(session, 50)
     assert answer.action is Action.HALT
     assert "£0.02 left" in answer.message
     assert answer.remaining_nanos == 2 * CENT * 125 // 100
     record_usage(world.rt, UsageReport(call, Tokens(output=50)))
-    assert world.budget(f"project:{PROJECT}:never:GBP").spent_nanos == 4 * CENT
+    assert world.budget(f"project:{PROJECT}:never:GBP").spent == 4 * CENT
 
 
 def test_the_settings_bind_a_session_also_where_an_agent_asks_for_more(world):
@@ -297,9 +297,9 @@ def test_responses_count_in_the_windows_of_their_own_time_and_model(world):
     respond(world, "r2", 70, model="cheap")
     world.clock.at_us = at("2026-11-23T01:00")
     respond(world, "r3", 40)
-    assert world.budget(f"project:{PROJECT}:day:2026-11-22").spent_nanos == 10 * CENT + 7 * CENT // 10
-    assert world.budget(f"project:{PROJECT}:day:2026-11-23").spent_nanos == 4 * CENT
-    assert world.budget("model:cheap:never:tokens").spent_nanos == 70
+    assert world.budget(f"project:{PROJECT}:day:2026-11-22").spent == 10 * CENT + 7 * CENT // 10
+    assert world.budget(f"project:{PROJECT}:day:2026-11-23").spent == 4 * CENT
+    assert world.budget("model:cheap:never:tokens").spent == 70
 
 
 def test_a_reservation_of_yesterday_is_released_by_a_response_of_today(world):
@@ -310,8 +310,8 @@ def test_a_reservation_of_yesterday_is_released_by_a_response_of_today(world):
     world.clock.at_us = at("2026-11-23T00:00:05")
     respond(world, "r1", 100)
     old, new = (world.budget(f"project:{PROJECT}:day:2026-11-{n}") for n in (22, 23))
-    assert (old.spent_nanos, old.reserved_nanos) == (0, 0)
-    assert (new.spent_nanos, new.reserved_nanos) == (10 * CENT, 0)
+    assert (old.spent, old.reserved) == (0, 0)
+    assert (new.spent, new.reserved) == (10 * CENT, 0)
 
 
 def test_children_in_parallel_roll_up_to_the_root_and_to_the_project_once(world):
@@ -326,8 +326,8 @@ def test_children_in_parallel_roll_up_to_the_root_and_to_the_project_once(world)
         total += tokens
     for session in [grandchild, *children, root]:
         end_session(world.rt, session)
-    assert world.budget(root).spent_nanos == total * NANOS // 1000
-    assert bound(world, root)[f"project:{PROJECT}:day:2026-09-21"].spent_nanos == total * NANOS // 1000
+    assert world.budget(root).spent == total * NANOS // 1000
+    assert bound(world, root)[f"project:{PROJECT}:day:2026-09-21"].spent == total * NANOS // 1000
 
 
 def test_a_limit_that_is_changed_in_the_settings_holds_at_once_and_keeps_what_was_raised(world):
@@ -339,7 +339,7 @@ def test_a_limit_that_is_changed_in_the_settings_holds_at_once_and_keeps_what_wa
     stricter = ruled(world, replace(rule, limit=8 * CENT))
     assert stricter.ask(session, 90).action is Action.HALT
     stricter.ask(session, 10)
-    assert world.budget(name).limit_nanos == 13 * CENT
+    assert world.budget(name).limit == 13 * CENT
 
 
 @pytest.mark.parametrize("within", [None, PROJECT], ids=["the user's", "the project's"])
@@ -364,7 +364,7 @@ def test_another_workspace_books_into_the_budgets_that_a_session_was_opened_with
     world.clock.forward(MINUTE)
     elsewhere = world.with_runtime(project="/elsewhere", rules=(BudgetRule(BudgetScope.GLOBAL, 1, period="never"),))
     respond(elsewhere, "r1", 100)
-    assert bound(world, session)[f"project:{PROJECT}:day:2026-09-21"].spent_nanos == 10 * CENT
+    assert bound(world, session)[f"project:{PROJECT}:day:2026-09-21"].spent == 10 * CENT
     assert elsewhere.ask(session, 10).action is not Action.HALT, "its own rules bind only its own sessions"
 
 
@@ -394,7 +394,7 @@ def test_a_budget_of_a_repository_is_one_for_its_subfolders_nested_repositories_
     for folder in (shop, shop / "api", nested, outside):
         here = at_work(world, folder, rule)
         assert here.ask(here.start("9"), 20).action is not Action.HALT, folder
-    assert world.budget(f"project:{shop}:never").committed_nanos == 8 * CENT
+    assert world.budget(f"project:{shop}:never").committed == 8 * CENT
     for folder in (shop, shop / "api", nested, outside):
         here = at_work(world, folder, rule)
         assert here.ask(here.start("9"), 30).action is Action.HALT, folder
@@ -424,7 +424,7 @@ def test_what_a_session_spends_counts_in_its_projects_budget_when_its_worktree_h
     respond(here, "r1", 100, project=str(tree))
     shutil.rmtree(tree)
     respond(here, "r2", 100, project=str(tree))
-    assert bound(here, session)[f"project:{shop}:never"].spent_nanos == 20 * CENT
+    assert bound(here, session)[f"project:{shop}:never"].spent == 20 * CENT
 
 
 def test_what_a_session_spends_counts_in_its_projects_budget_wherever_its_shell_stands(world, tmp_path):
@@ -437,7 +437,7 @@ def test_what_a_session_spends_counts_in_its_projects_budget_wherever_its_shell_
     link_session(here.rt, "claude_code", "c1", session)
     here.clock.forward(MINUTE)
     respond(here, "r1", 100, project=str(other))
-    assert bound(here, session)[f"project:{folder}:never"].spent_nanos == 10 * CENT
+    assert bound(here, session)[f"project:{folder}:never"].spent == 10 * CENT
 
 
 def test_a_step_that_stands_in_another_project_is_asked_of_that_projects_budget(world, tmp_path):
@@ -447,7 +447,7 @@ def test_a_step_that_stands_in_another_project_is_asked_of_that_projects_budget(
     session = at_work(world, other, rule).start("9")
     there = at_work(world, shop, rule)
     assert there.ask(session, 40).action is not Action.HALT
-    assert there.budget(f"project:{shop}:never").committed_nanos == 4 * CENT
+    assert there.budget(f"project:{shop}:never").committed == 4 * CENT
     spender = there.start("9")
     there.ask(spender, 450)
     assert there.ask(session, 40).action is Action.HALT
@@ -474,9 +474,9 @@ def test_whoever_tells_what_is_left_asks_the_budgets_that_the_gate_asks_where_th
             check(place.rt, session).remaining_nanos,
             check_budget(place.rt, session).remaining,
             summary(place.rt, session).remaining,
-            min(budget.available_nanos for budget in greeted),
+            min(budget.available for budget in greeted),
         }
-        return every, min(budget.available_nanos for budget in looked)
+        return every, min(budget.available for budget in looked)
 
     assert left(there) == ({4 * CENT}, 9 * NANOS), "who looks from elsewhere does not stand there"
     assert left(home) == ({9 * NANOS}, 9 * NANOS)
@@ -487,8 +487,8 @@ def test_whoever_tells_what_is_left_asks_the_budgets_that_the_gate_asks_where_th
     assert (booked.remaining, booked.cost) == (-2 * CENT, 6 * CENT)
     answer = there.ask(session, 0, actual=Tokens(output=20))
     assert answer.remaining_nanos == -4 * CENT
-    assert there.budget(window.budget_id).spent_nanos == window.spent_nanos + 8 * CENT, "it counts there"
-    assert there.budget(session).spent_nanos == 8 * CENT
+    assert there.budget(window.budget_id).spent == window.spent + 8 * CENT, "it counts there"
+    assert there.budget(session).spent == 8 * CENT
     assert not audit(there.ledger)
 
 
@@ -616,14 +616,14 @@ def test_what_a_step_used_counts_once_in_the_project_it_stood_in(world, tmp_path
     if done == "expired":
         there.clock.forward(24 * 60 * MINUTE)
         sweep(at_work(world, other, *rules).rt)
-    spent = {each: there.budget(f"project:{each}:never").spent_nanos for each in (shop, other)}
+    spent = {each: there.budget(f"project:{each}:never").spent for each in (shop, other)}
     assert spent == {shop: 7 * CENT, other: 7 * CENT}, "its session's project goes on counting it, too"
-    assert there.budget(session).spent_nanos == 7 * CENT
+    assert there.budget(session).spent == 7 * CENT
     assert not audit(world.ledger)
 
     asking = at_work(world, shop, BudgetRule(BudgetScope.PROJECT, 500, unit="tokens", period="never", match=str(shop)))
     asking.ask(asking.start("9"), 0)
-    assert there.budget(f"project:{shop}:never:tokens").spent_nanos == 70, "so does a budget that begins later"
+    assert there.budget(f"project:{shop}:never:tokens").spent == 70, "so does a budget that begins later"
 
 
 SPELLINGS = (
@@ -650,7 +650,7 @@ def test_responses_count_into_the_budget_of_their_model_in_every_spelling(world)
         respond(world, f"r{number}", 10, model=model)
     respond(world, "other", 10, model="claude-opus-4-8")
     day_of = as_datetime(world.clock.at_us).date()
-    assert world.budget(f"model:claude-opus-4-7:day:{day_of}:tokens").spent_nanos == 10 * len(SPELLINGS)
+    assert world.budget(f"model:claude-opus-4-7:day:{day_of}:tokens").spent == 10 * len(SPELLINGS)
 
 
 def test_a_name_that_the_user_gave_a_model_is_bound_with_it(world):
@@ -715,7 +715,7 @@ def test_no_tree_of_budgets_admits_past_a_hard_limit_and_counters_equal_their_su
             end_session(world.rt, sessions[one % len(sessions)])
     with world.ledger.reading() as reader:
         for budget in reader.budgets(1000):
-            over = budget.spent_nanos + budget.reserved_nanos - budget.limit_nanos
+            over = budget.spent + budget.reserved - budget.limit
             if budget.mode is BudgetMode.HARD and not any(move == "respond" for move, _, _ in moves):
                 assert over <= 0, budget
     assert not audit(world.ledger)

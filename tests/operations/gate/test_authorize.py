@@ -22,7 +22,7 @@ def test_an_allowed_step_holds_its_estimate_under_a_call_id(world):
     answer = world.ask(session, 100)
     assert (answer.action, answer.reason) == ("allow", "allow")
     assert answer.remaining_nanos == 900_000_000
-    assert world.budget(session).reserved_nanos == 100_000_000
+    assert world.budget(session).reserved == 100_000_000
     assert world.call(answer.call_id).state == "pending"
 
 
@@ -42,7 +42,7 @@ def test_a_halt_reserves_nothing_names_the_budget_and_is_recorded(world):
     assert (answer.binding.limit_nanos, answer.binding.reserved_nanos) == (NANOS, 700_000_000)
     assert answer.spent_by == ()  # nothing is spent yet, only reserved
     assert answer.command == f"tallygate budget raise {session[-8:]} 6.70"
-    assert world.budget(session).reserved_nanos == 700_000_000
+    assert world.budget(session).reserved == 700_000_000
     assert world.events() == events + 1
     assert [call.state for call in world.calls(session)] == ["pending", "denied"]
 
@@ -135,7 +135,7 @@ def test_usage_that_already_happened_is_booked_in_full_even_past_the_limit(world
     assert "recorded in full" in answer.message
     assert answer.message.endswith(answer.command)
     budget = world.budget(session)
-    assert (budget.spent_nanos, budget.overage_nanos) == (2 * NANOS, NANOS)
+    assert (budget.spent, budget.overage) == (2 * NANOS, NANOS)
     assert [call.state for call in world.calls(session)] == ["reconciled"]
     assert world.ask(session, 0).action == "halt"
 
@@ -144,7 +144,7 @@ def test_usage_that_happened_in_an_ended_session_is_booked_too(world):
     session = world.start("1")
     end_session(world.rt, session)
     assert world.ask(session, actual=Tokens(fresh_input=10)).reason == "session_ended"
-    assert world.budget(session).spent_nanos == 10_000_000
+    assert world.budget(session).spent == 10_000_000
 
 
 def test_a_session_that_requires_usage_halts_until_it_is_reported(world):
@@ -179,17 +179,17 @@ def test_an_unknown_price_is_never_nothing(world, mode, local, action, reason):
     assert (answer.action, answer.reason) == (action, reason)
     assert "zzz-9" in answer.pricing_warning
     if action == "allow":
-        assert world.budget(session).reserved_nanos > 0
+        assert world.budget(session).reserved > 0
     if action == "reroute":
         assert answer.target_model == local
-        assert world.budget(session).reserved_nanos == 0
+        assert world.budget(session).reserved == 0
 
 
 @pytest.mark.parametrize("model", ["ollama/anything", "mlx/some-model", "qwen3:8b"])
 def test_an_agent_that_names_a_local_model_does_not_pass_a_budget_for_nothing(world, model):
     session = world.start("1", model=model)
     assert world.ask(session, 100, model=model).action == "allow"
-    assert world.budget(session).reserved_nanos > 0
+    assert world.budget(session).reserved > 0
     answer = world.ask(session, 400_000_000, model=model)
     assert answer.action == "halt"
     assert "local_channels = [" in answer.pricing_warning
@@ -203,7 +203,7 @@ def test_the_user_s_factor_scales_the_estimate_and_the_reservation(world):
     call = world.call(answer.call_id)
     assert (call.raw_estimate_nanos, call.estimate_nanos) == (100_000_000, 250_000_000)
     record_usage(world.rt, UsageReport(answer.call_id, Tokens(fresh_input=100)))
-    assert world.budget(session).spent_nanos == 100_000_000, "what was used is never scaled"
+    assert world.budget(session).spent == 100_000_000, "what was used is never scaled"
 
 
 def test_the_same_key_with_the_same_fields_gets_the_same_answer(world):
@@ -256,7 +256,7 @@ def test_a_reservation_past_its_time_is_booked_as_its_estimate(world):
     world.clock.forward(11 * MINUTE)
     world.ask(session, 1)
     budget = world.budget(session)
-    assert (budget.spent_nanos, budget.reserved_nanos) == (300_000_000, 1_000_000)
+    assert (budget.spent, budget.reserved) == (300_000_000, 1_000_000)
     assert world.call(answer.call_id).state == "expired"
 
 
@@ -266,7 +266,7 @@ def test_a_reservation_past_its_time_is_released_where_the_policy_says_so(world)
     world.ask(session, 1000)
     world.clock.forward(11 * MINUTE)
     assert world.ask(session, 1000).action == "allow"
-    assert world.budget(session).spent_nanos == 0
+    assert world.budget(session).spent == 0
 
 
 def test_a_clock_that_goes_back_neither_expires_nor_reorders_anything(world):
@@ -286,13 +286,13 @@ def test_a_child_spends_its_ancestors_budgets_too(world):
     grandchild = world.start("100", parent_session_id=child)
     answer = world.ask(grandchild, 600)
     assert answer.remaining_nanos == 400_000_000
-    assert world.budget(root).reserved_nanos == 600_000_000
-    assert world.budget(child).reserved_nanos == 600_000_000
+    assert world.budget(root).reserved == 600_000_000
+    assert world.budget(child).reserved == 600_000_000
     halted = world.ask(child, 401)
     assert (halted.action, halted.binding.budget_id) == ("halt", root)
     assert world.ask(root, 401).action == "halt"
     record_usage(world.rt, UsageReport(answer.call_id, Tokens(fresh_input=100)))
-    assert [world.budget(s).spent_nanos for s in (root, child, grandchild)] == [100_000_000] * 3
+    assert [world.budget(s).spent for s in (root, child, grandchild)] == [100_000_000] * 3
 
 
 def test_a_raised_budget_lets_a_halted_session_go_on_with_its_history(world):

@@ -48,9 +48,9 @@ def test_a_look_takes_the_limit_that_the_first_step_will_be_held_to(world, now, 
     line = next(each for each in list_sessions(shown, state=None, limit=9) if each.session == second)
     hook(later, Moment.PROMPT, "p2", session="second")
     stepped = show_session(shown, second.session_id).budgets
-    assert [each.limit_nanos for each in looked] == [each.limit_nanos for each in stepped]
-    held = min(each.available_nanos for each in looked) - min(each.available_nanos for each in stepped)
-    assert line.left_nanos - held == min(each.available_nanos for each in stepped)
+    assert [each.limit for each in looked] == [each.limit for each in stepped]
+    held = min(each.available for each in looked) - min(each.available for each in stepped)
+    assert line.left_nanos - held == min(each.available for each in stepped)
 
 
 @pytest.mark.parametrize("period", ["day", "month", "never", "5h"])
@@ -63,19 +63,19 @@ def test_a_list_of_budgets_shows_the_limit_that_the_first_step_will_be_held_to(w
     raise_budget(before.rt, named, NANOS, reason="more", authority=the_user("me"))
     later, _ = greeted(world, day(now, scope=scope, period=period), session="second")
     [looked] = [each for each in list_budgets(later.rt, limit=9) if each.scope == scope.value]
-    assert looked.limit_nanos == (now + 1) * NANOS, "what was added by hand stays added"
-    assert find_budget(later.rt, named).limit_nanos == looked.limit_nanos
+    assert looked.limit == (now + 1) * NANOS, "what was added by hand stays added"
+    assert find_budget(later.rt, named).limit == looked.limit
     changed = raise_budget(later.rt, named, NANOS, reason="more", authority=the_user("me"))
-    assert changed.limit_nanos == (now + 2) * NANOS, "a raise adds to what was shown"
-    set_budget(later.rt, named, looked.limit_nanos, reason="as shown", authority=the_user("me"))
+    assert changed.limit == (now + 2) * NANOS, "a raise adds to what was shown"
+    set_budget(later.rt, named, looked.limit, reason="as shown", authority=the_user("me"))
     hook(later, Moment.PROMPT, "p2", session="second")
     [stepped] = [each for each in list_budgets(later.rt, limit=9) if each.scope == scope.value]
-    assert stepped.limit_nanos == looked.limit_nanos
+    assert stepped.limit == looked.limit
     later.clock.forward(40 * 24 * 3600 * 1_000_000)
     if period in ("day", "month"):
         last = restarted(world, rules=[day(9, scope=scope, period=period)])
         [ended] = [each for each in list_budgets(last.rt, limit=9) if each.scope == scope.value]
-        assert ended.limit_nanos == stepped.limit_nanos, "one that is over stays as it was"
+        assert ended.limit == stepped.limit, "one that is over stays as it was"
 
 
 @pytest.mark.parametrize("period", ["day", "5h"])

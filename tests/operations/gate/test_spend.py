@@ -61,7 +61,7 @@ def test_a_session_is_opened_in_its_currency_with_the_rate_and_its_day(world):
     assert (session.model, session.client, session.task_summary) == ("unknown", "codex", "mend the parser")
     assert started.exchange == "1 GBP = 1.25 USD (configured rate of 2026-09-01)"
     budget = world.budget("work")
-    assert (budget.unit, budget.limit_nanos, budget.usd_nanos) == ("GBP", 250 * CENT, POUND)
+    assert (budget.unit, budget.limit, budget.usd_nanos) == ("GBP", 250 * CENT, POUND)
 
 
 def test_a_session_keeps_the_rate_it_was_opened_with(world):
@@ -92,7 +92,7 @@ def test_the_same_wish_finds_the_same_session_and_resets_nothing(world):
     before = world.events()
     again = start(world, description="a")
     assert (again.session.session_id, world.events()) == ("work", before)
-    assert world.budget("work").spent_nanos == 40 * CENT
+    assert world.budget("work").spent == 40 * CENT
 
 
 def test_of_two_that_open_one_id_at_the_same_moment_the_second_finds_the_firsts(world):
@@ -254,7 +254,7 @@ def test_a_record_is_counted_once_under_its_id(world):
     first = book(world, 100, record_id="r1", note="one")
     book(world, 100, record_id="r2")
     assert book(world, 100, record_id="r1", note="one") == first
-    assert world.budget("work").spent_nanos == 16 * CENT
+    assert world.budget("work").spent == 16 * CENT
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_where_the_clients_own_record_is_read_a_report_books_nothing_and_says_so
     start(world, "10", client="claude-code")
     world.clock.forward(MINUTE)
     respond(world, "r1", 999)
-    before = world.budget("work").spent_nanos
+    before = world.budget("work").spent
     done = book(world, 500)
     assert (done.cost, done.spent) == (40 * CENT, before)
     assert "writes down what it uses" in done.warnings[0]
@@ -408,7 +408,7 @@ def test_a_tenant_has_its_own_rows_and_its_sessions_are_found_by_id(world):
     start(world, session_id="c")
     for session_id, tenant in (("a", "acme"), ("b", "zeta"), ("c", "default")):
         book(world, 100, session_id)
-        assert world.budget(session_id, tenant).spent_nanos == 8 * CENT
+        assert world.budget(session_id, tenant).spent == 8 * CENT
         fresh = changed(world.rt, session_tenants={})
         assert runtime_for_session(fresh, session_id).tenant == tenant
         call = world.calls(session_id, tenant)[0].call_id
@@ -494,9 +494,9 @@ def test_the_tightest_hard_budget_of_money_is_the_one_that_is_asked_for(world):
     asked = request_of(world.rt, "work", NANOS, "r")
     assert asked.budget.budget_id == "global:all:day:2026-09-21"
     changed = grant(world.rt, "work", (asked.budget.budget_id, 50 * CENT), NANOS, "r")
-    assert (changed.limit_nanos, world.budget(changed.budget_id).limit_nanos) == (150 * CENT, 150 * CENT)
+    assert (changed.limit, world.budget(changed.budget_id).limit) == (150 * CENT, 150 * CENT)
     book(world, 1)
-    assert world.budget(changed.budget_id).limit_nanos == 150 * CENT, "a window that was raised before its first call"
+    assert world.budget(changed.budget_id).limit == 150 * CENT, "a window that was raised before its first call"
 
 
 def test_a_raise_is_an_event_with_actor_and_reason_and_the_work_goes_on(world):
@@ -518,7 +518,7 @@ def test_a_budget_that_has_changed_since_the_user_saw_it_is_left_alone(world):
         grant(world.rt, "work", ("work", 100 * CENT), NANOS, "r")
     assert refused.value.code == "budget_changed"
     with pytest.raises(Conflict) as refused:
-        seen = replace(world.budget("work"), limit_nanos=100 * CENT)
+        seen = replace(world.budget("work"), limit=100 * CENT)
         raise_budget(world.rt, "work", NANOS, reason="r", authority=the_user("x"), seen=seen)
     assert refused.value.code == "budget_changed"
     assert world.events() == before
@@ -534,11 +534,11 @@ def test_a_raise_is_good_also_where_the_settings_are_looser_by_now_than_when_the
     book(world, 1)
     asked = request_of(world.rt, "work", NANOS, "r")
     assert "limit is $1.50" in asked.question
-    changed = grant(world.rt, "work", (asked.budget.name, asked.budget.limit_nanos), NANOS, "r")
-    assert changed.limit_nanos == 150 * CENT, "what the user was shown"
-    assert request_of(world.rt, "work", NANOS, "r").budget.limit_nanos == 150 * CENT
+    changed = grant(world.rt, "work", (asked.budget.name, asked.budget.limit), NANOS, "r")
+    assert changed.limit == 150 * CENT, "what the user was shown"
+    assert request_of(world.rt, "work", NANOS, "r").budget.limit == 150 * CENT
     start(world, "9", "later")
-    assert request_of(world.rt, "later", NANOS, "r").budget.limit_nanos == 180 * CENT, "the budget of everybody"
+    assert request_of(world.rt, "later", NANOS, "r").budget.limit == 180 * CENT, "the budget of everybody"
 
 
 def test_an_answer_that_comes_twice_raises_once(world):

@@ -66,7 +66,7 @@ def test_of_two_steps_in_one_transaction_the_second_fails_and_the_first_stays(wo
             take_step_in(world.rt, tx, door(world, session, 10, fails=True))
         third = take_step_in(world.rt, tx, door(world, session, 10))
     assert [call.call_id for call in world.calls(session)] == [first.call_id, third.call_id]
-    assert world.budget(session).reserved_nanos == 2 * NANOS // 100
+    assert world.budget(session).reserved == 2 * NANOS // 100
     assert world.events() == before + 2
     assert world.problems() == []
 
@@ -157,7 +157,7 @@ def test_steps_together_come_to_what_they_come_to_alone(tmp_path_factory, plan):
         assert world.problems() == []
         budget = world.budget(session)
         states = [(call.state, call.estimate_nanos) for call in world.calls(session)]
-        found.append((answers, states, budget.reserved_nanos, budget.spent_nanos, world.events()))
+        found.append((answers, states, budget.reserved, budget.spent, world.events()))
         world.ledger.close()
     assert found[0] == found[1]
 

@@ -67,7 +67,7 @@ def test_with_nothing_learned_a_budget_can_be_filled_exactly_and_one_token_more_
         assert answer.factor_source == "none"
     assert world.ask(session, 101).action is Action.HALT
     assert world.ask(session, 100).action is not Action.HALT
-    assert world.budget(session).committed_nanos == NANOS
+    assert world.budget(session).committed == NANOS
 
 
 def test_steps_that_cost_three_times_their_estimate_are_reserved_at_three_times(world):
@@ -76,9 +76,9 @@ def test_steps_that_cost_three_times_their_estimate_are_reserved_at_three_times(
     assert (first.factor_source, first.confidence) == ("learned", "medium")
     assert 2_000_000 < first.factor_micros < 6_000_000, "drawn to the estimate by its prior, with a bound on top"
     step(world, session)
-    held = world.budget(session).reserved_nanos
+    held = world.budget(session).reserved
     later = world.ask(session, 100)
-    assert world.budget(session).reserved_nanos - held == pytest.approx(later.factor_micros * 10 * CENT / MILLION)
+    assert world.budget(session).reserved - held == pytest.approx(later.factor_micros * 10 * CENT / MILLION)
     assert 2_900_000 < later.factor_micros < 3_600_000, "by the session's own level"
 
 
@@ -86,7 +86,7 @@ def test_what_is_spent_is_never_scaled(world):
     session = taught(world).start("100", client="codex")
     step(world, session, cost=150)
     budget = world.budget(session)
-    assert (budget.spent_nanos, budget.reserved_nanos) == (15 * CENT, 0)
+    assert (budget.spent, budget.reserved) == (15 * CENT, 0)
 
 
 def test_a_step_that_probably_passes_the_limit_is_stopped_before_it_is_made(world):
@@ -98,7 +98,7 @@ def test_a_step_that_probably_passes_the_limit_is_stopped_before_it_is_made(worl
     record_usage(world.rt, UsageReport(answer.call_id, Tokens(fresh_input=300)))
     answer = world.ask(session, 100)
     assert (answer.action, answer.reason) == (Action.HALT, "budget_pressure:halt")
-    assert world.budget(session).spent_nanos == 90 * CENT, "10 cents are left: as many as were said, a third of need"
+    assert world.budget(session).spent == 90 * CENT, "10 cents are left: as many as were said, a third of need"
     assert "by what such steps cost" in answer.message
 
 
@@ -200,7 +200,7 @@ def test_where_the_policy_only_warns_the_estimate_decides_and_the_answer_says_wh
     answer = world.ask(session, 100)
     assert answer.action is Action.ALLOW
     assert "80 of 100 cases" in answer.message
-    assert world.budget(session).reserved_nanos == 10 * CENT, "as it was said"
+    assert world.budget(session).reserved == 10 * CENT, "as it was said"
     assert answer.factor_source == "learned"
 
 
@@ -210,7 +210,7 @@ def test_where_the_policy_only_observes_the_numbers_are_told_and_nothing_else_ch
     step(world, session)
     answer = world.ask(session, 100)
     assert (answer.action, answer.message) == (Action.ALLOW, None)
-    assert world.budget(session).reserved_nanos == 10 * CENT
+    assert world.budget(session).reserved == 10 * CENT
     assert answer.factor_micros > 2_000_000
 
 
@@ -231,11 +231,11 @@ def test_a_look_tells_the_numbers_that_the_gate_would_use_and_writes_nothing(wor
         asked = StatedStep(session, "edit", prompt_tokens=100, completion_tokens=0)
         state = check(world.rt, session, asked)
         assert world.events() == events
-        held = world.budget(session).reserved_nanos
+        held = world.budget(session).reserved
         answer = world.ask(session, 100)
         if answer.action is Action.HALT:
             break
-        assert world.budget(session).reserved_nanos - held == state.estimate_nanos
+        assert world.budget(session).reserved - held == state.estimate_nanos
         assert (state.factor.micros, state.factor.source, state.factor.confidence, state.over_micros) == (
             answer.factor_micros,
             answer.factor_source,
@@ -309,7 +309,7 @@ def test_a_factor_from_bills_is_reserved_on_top_told_and_forgotten(world):
     apply_factors(world.rt, {"dear": 1_250_000}, "2026-09", authority=the_user("me"))
     answer = world.ask(session, 100)
     assert (answer.factor_micros, answer.factor_source, answer.confidence) == (1_250_000, "billed", "high")
-    assert world.budget(session).reserved_nanos == 12_500_000 * 10
+    assert world.budget(session).reserved == 12_500_000 * 10
     apply_factors(world.rt, {"dear": 1_500_000, "cheap": 900_000}, "2026-10", authority=the_user("me"))
     assert {model: micros for model, (micros, _) in show(world.rt).billed.items()} == {
         "dear": 1_500_000,
@@ -325,7 +325,7 @@ def test_a_factor_from_bills_is_only_told_where_the_policy_does_not_enforce(worl
     apply_factors(world.rt, {"dear": 2_000_000}, "2026-09", authority=the_user("me"))
     session = world.start("100", client="codex")
     answer = world.ask(session, 100)
-    assert world.budget(session).reserved_nanos == 10 * CENT
+    assert world.budget(session).reserved == 10 * CENT
     assert (answer.factor_source, answer.factor_micros > 2_000_000) == ("learned", True)
 
 
@@ -444,8 +444,8 @@ def test_the_order_in_which_calls_are_reconciled_changes_no_total(tmp_path_facto
     calls = [world.ask(session, 100).call_id for _ in range(6)]
     for index in order:
         record_usage(world.rt, UsageReport(calls[index], Tokens(fresh_input=costs[index])))
-    assert world.budget(session).spent_nanos == sum(costs) * CENT // 10
-    assert world.budget(session).reserved_nanos == 0
+    assert world.budget(session).spent == sum(costs) * CENT // 10
+    assert world.budget(session).reserved == 0
     assert sorted(each.sample.actual_nanos for each in kept(world)) == sorted(cost * CENT // 10 for cost in costs)
     assert world.problems() == []
     world.ledger.close()

@@ -94,7 +94,7 @@ def test_reports_open_no_budget_for_a_step_that_is_said_not_to_fit(world, steps,
     session = world.start("1")
     for _ in range(steps):
         assert reported(world, session, said, cost).action is not Action.HALT
-    left = world.budget(session).available_nanos
+    left = world.budget(session).available
     assert left < lie * CENT // 10
     for times in (1, 5, 1_000):
         assert world.ask(session, lie * times).action is Action.HALT
@@ -111,9 +111,9 @@ def test_reports_in_many_sessions_open_none_of_another_client(world):
 def test_reports_alone_lower_no_reservation(world):
     session = world.start("100000")
     for said, cost in ((500, 1), (100, 1), (2_000, 5), (100, 90)) * 6:
-        held = world.budget(session).reserved_nanos
+        held = world.budget(session).reserved
         answer = world.ask(session, said)
-        assert world.budget(session).reserved_nanos - held >= said * CENT // 10
+        assert world.budget(session).reserved - held >= said * CENT // 10
         record_usage(world.rt, UsageReport(answer.call_id, Tokens(fresh_input=cost)))
 
 
@@ -162,7 +162,7 @@ def test_no_history_lets_a_step_through_that_is_said_not_to_fit_and_larger_than_
         answer = (observed if told == "observed" else reported)(world, session, said, cost)
         if told == "observed" and answer.action is not Action.HALT:
             largest = max(largest, said)
-    left = max(world.budget(session).available_nanos, 0) // (CENT // 10)
+    left = max(world.budget(session).available, 0) // (CENT // 10)
     assert world.ask(session, max(left, largest * 3 // 2) + beyond, model="dear").action is Action.HALT
     world.ledger.close()
 
@@ -208,7 +208,7 @@ def test_a_step_said_above_what_is_left_and_above_all_that_was_observed_halts(wo
     session = observed_session(world, 1.90)
     for _ in range(20):
         observed(world, session, 1_000, 40)
-    left = world.budget(session).available_nanos
+    left = world.budget(session).available
     assert 50 * CENT < left < 110 * CENT
     assert observed(world, session, 1_900, 1_900).action is Action.HALT
 
@@ -227,7 +227,7 @@ def test_a_ramp_that_is_paid_in_part_reaches_no_further_than_four_times_what_is_
     session = observed_session(world, 5)
     said = 20.0
     for _ in range(40):
-        left = world.budget(session).available_nanos
+        left = world.budget(session).available
         answer = observed(world, session, round(said), round(said / 10))
         if answer.action is Action.HALT:
             break
@@ -242,7 +242,7 @@ def test_large_steps_among_small_ones_count_as_they_are_said(world):
     for number in range(20):
         said = 400 if number % 2 else 4
         assert observed(world, session, said, said).action is not Action.HALT
-    left = world.budget(session).available_nanos // (CENT // 10)
+    left = world.budget(session).available // (CENT // 10)
     assert left < 6_000
     assert observed(world, session, left + 1, left + 1).action is Action.HALT
 
@@ -321,7 +321,7 @@ def test_thirty_subagents_that_say_exactly_what_they_take_are_let_through_as_lon
         helper = Actor(ActorType.SUBAGENT, f"a{number}", "helper")
         answer = reported(world, session, 100, 100, actor=helper)
         assert answer.action is not Action.HALT, number
-        assert world.budget(session).reserved_nanos == (number + 1) * 10 * CENT or answer.call_id
+        assert world.budget(session).reserved == (number + 1) * 10 * CENT or answer.call_id
 
 
 # ---------------------------------------------------------------- a conversation that is read anew

@@ -92,7 +92,7 @@ def test_a_clock_that_steps_back_a_little_enters_no_window_again(world, back):
     session = world.start("100")
     world.clock.at_us -= back
     assert use(world, session, 1000)
-    assert world.budget("global:all:day:2026-11-29").spent_nanos == NANOS
+    assert world.budget("global:all:day:2026-11-29").spent == NANOS
 
 
 def test_a_clock_that_is_set_back_for_long_finds_each_day_as_it_was(world):

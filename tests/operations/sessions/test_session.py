@@ -64,7 +64,7 @@ def test_ending_closes_what_is_pending_and_answers_with_totals(world):
     totals = end_session(world.rt, session, task_summary="done")
     assert (totals.total_nanos, totals.calls_made, totals.halts) == (250_000_000, 2, 1)
     assert (totals.exactness, totals.confidence) == ("partial_exact", "partial_exact")
-    assert world.budget(session).reserved_nanos == 0
+    assert world.budget(session).reserved == 0
 
 
 def test_ending_twice_changes_nothing_and_writes_no_second_line(world):
@@ -218,14 +218,14 @@ def test_the_sweep_expires_everything_that_is_due(world):
     world.clock.forward(11 * MINUTE)
     assert sweep(world.rt) == 20
     assert sweep(world.rt) == 0
-    assert world.budget(session).spent_nanos == 200_000_000
+    assert world.budget(session).spent == 200_000_000
 
 
 def test_a_limit_can_be_set_lower_than_what_is_spent(world):
     session = world.start("1")
     record_usage(world.rt, UsageReport(world.ask(session, 500).call_id, Tokens(500)))
     changed = set_budget(world.rt, session, 100_000_000, reason="enough", authority=the_user("anna"))
-    assert (changed.limit_nanos, changed.overage_nanos) == (100_000_000, 400_000_000)
+    assert (changed.limit, changed.overage) == (100_000_000, 400_000_000)
     assert world.ask(session, 0).action == "halt"
 
 

@@ -33,7 +33,7 @@ def spend(world, session, tokens):
 
 def used(world):
     with world.ledger.reading(world.rt.tenant) as reader:
-        return reader.budget(BUDGET).spent_nanos
+        return reader.budget(BUDGET).spent
 
 
 @pytest.mark.parametrize("days", [0, 1, 31, 366, 3660])

@@ -89,7 +89,7 @@ def test_a_session_comes_in_with_its_budget_client_model_times_and_summaries(wor
     assert kept.started_us == STARTED_US + 3_600_000_000
     assert kept.ended_us == kept.started_us + 90_250_000
     (budget,) = view.budgets
-    assert (budget.limit_nanos, budget.spent_nanos, budget.reserved_nanos) == (2_500_000_000, 206_200_000, 0)
+    assert (budget.limit, budget.spent, budget.reserved) == (2_500_000_000, 206_200_000, 0)
     assert budget.touched_us == kept.ended_us
 
 
@@ -134,7 +134,7 @@ def test_a_session_that_was_overspent_shows_it_as_overage(world, tmp_path):
     one = session(1, budget=0.01)
     taken(world, make_database(tmp_path / "s.db", [one], [call(1, one, "0.25")]))
     budget = world.budget(one["session_id"])
-    assert (budget.limit_nanos, budget.spent_nanos, budget.overage_nanos) == (10_000_000, 250_000_000, 240_000_000)
+    assert (budget.limit, budget.spent, budget.overage) == (10_000_000, 250_000_000, 240_000_000)
 
 
 def test_importing_again_changes_nothing_and_says_what_was_there(world, old):
@@ -192,7 +192,7 @@ def test_a_grown_database_brings_what_is_new(world, old):
         (CallState.EXPIRED, 125_000_000),
     ]
     assert view.calls[0].actual == Tokens(7, output=8)
-    assert view.budgets[0].spent_nanos == 750_000_000
+    assert view.budgets[0].spent == 750_000_000
     assert taken(world, old).known == 4
 
 
@@ -204,7 +204,7 @@ def test_usage_that_was_reported_here_meanwhile_stays(world, old):
     report = taken(world, old)
     assert report.brought.remarks == {Remark.CHANGED: 1}
     assert report.known == 3
-    assert world.budget(*ids(2)).spent_nanos == 1_000_000
+    assert world.budget(*ids(2)).spent == 1_000_000
 
 
 def test_an_id_of_ours_gets_a_prefix_and_is_found_again(world, tmp_path):
@@ -248,7 +248,7 @@ def test_lines_of_the_log_come_in_where_the_database_has_no_such_session(world, 
     assert view.session.started_us == 1_777_680_000_000_000  # 2026-05-02, which its id tells
     assert [each.booked_nanos for each in view.calls] == [250_000_000, 15_990_000]
     assert [each.state for each in view.calls] == [CallState.EXPIRED] * 2
-    assert view.budgets[0].limit_nanos == 1_500_000_000
+    assert view.budgets[0].limit == 1_500_000_000
     assert report.brought.remarks[Remark.TIME] == 1
     assert taken(world, old, log).known == 4
 
@@ -265,7 +265,7 @@ def test_a_database_that_comes_after_its_log_counts_nothing_twice(world, tmp_pat
     log = write_log(tmp_path / "runs.jsonl", [line(1, [record(0)], run_id=one["session_id"])])
     taken(world, None, log)
     report = taken(world, make_database(tmp_path / "s.db", [one], [call(1, one)]), None)
-    assert (report.known, world.budget(one["session_id"]).spent_nanos) == (1, 250_000_000)
+    assert (report.known, world.budget(one["session_id"]).spent) == (1, 250_000_000)
 
 
 def test_our_own_lines_in_the_log_are_passed_over(world, tmp_path):
@@ -281,7 +281,7 @@ def test_what_l6e_priced_at_nothing_stays_at_nothing_and_is_named(world, tmp_pat
     report = taken(world, make_database(tmp_path / "s.db", [one], rows))
     assert report.brought.free == {"claude-opus-4.7": 1, "opus-9.9": 1}
     assert report.brought.remarks[Remark.FREE] == 2
-    assert world.budget(one["session_id"]).spent_nanos == 0
+    assert world.budget(one["session_id"]).spent == 0
 
 
 UNKNOWN = [
@@ -587,8 +587,8 @@ def test_amounts_that_early_versions_wrote_as_numbers_count_and_totals_are_held_
     early = line(1, [record(0, 0.1), record(1, 0.2)], total_cost=0.30000000000000004)
     wrong = line(2, [record(0, "0.1")], total_cost="0.7")
     report = taken(world, None, write_log(tmp_path / "runs.jsonl", [early, wrong]))
-    assert world.budget(early["run_id"]).spent_nanos == 300_000_000
-    assert world.budget(wrong["run_id"]).spent_nanos == 100_000_000
+    assert world.budget(early["run_id"]).spent == 300_000_000
+    assert world.budget(wrong["run_id"]).spent == 100_000_000
     assert report.brought.remarks[Remark.TOTAL] == 1
 
 
@@ -639,10 +639,10 @@ def test_a_long_session_is_written_in_parts_that_add_up(world, tmp_path, monkeyp
     database = make_database(tmp_path / "s.db", [one], rows)
     taken(world, database)
     assert world.events() == 4
-    assert world.budget(one["session_id"]).spent_nanos == 35_000_000
+    assert world.budget(one["session_id"]).spent == 35_000_000
     make_database(database, [], [call(number, one, "0.001") for number in range(35, 50)])
     assert taken(world, database).brought.calls == 15
-    assert world.budget(one["session_id"]).spent_nanos == 50_000_000
+    assert world.budget(one["session_id"]).spent == 50_000_000
 
 
 def test_a_fault_in_a_later_part_takes_the_whole_session_back(world, tmp_path, monkeypatch):
@@ -672,7 +672,7 @@ def test_two_imports_at_once_take_every_session_once(world, old):
     for each in threads:
         each.join()
     assert sum(report.brought.sessions for report in reports) == 3
-    assert world.budget(*ids(1)).spent_nanos == 206_200_000
+    assert world.budget(*ids(1)).spent == 206_200_000
 
 
 def test_a_ledger_with_imported_sessions_can_be_rebuilt_from_its_events(world, old, tmp_path):

@@ -137,7 +137,7 @@ def test_a_day_of_soft_limits_counts_what_was_spent_before(home):
     assert not program.begins().stops
     with home.world.ledger.reading() as reader:
         [budget] = [each for each in reader.budgets(limit=9) if each.period == "day"]
-    assert budget.spent_nanos == 15 * NANOS // 10
+    assert budget.spent == 15 * NANOS // 10
 
 
 class Slow:

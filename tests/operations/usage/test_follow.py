@@ -72,7 +72,7 @@ def test_what_a_client_wrote_since_the_last_decision_counts_in_the_next(desk):
     world.clock.forward(2_000_000)
     answer = world.ask(session, 0)
     assert (answer.action, answer.reason) == ("halt", "budget_pressure:halt")
-    assert world.budget(session).spent_nanos == 1_100_000_000
+    assert world.budget(session).spent == 1_100_000_000
 
 
 def test_a_file_is_found_once_it_is_written_and_left_when_it_rests(desk):
@@ -87,7 +87,7 @@ def test_a_file_is_found_once_it_is_written_and_left_when_it_rests(desk):
     follower.scan()
     respond("c", 100)
     assert follower.catch_up().new == 0
-    assert world.budget(session).spent_nanos == 200_000_000
+    assert world.budget(session).spent == 200_000_000
 
 
 def test_the_file_of_a_session_is_followed_from_the_moment_that_it_is_there(desk, tmp_path):
@@ -171,7 +171,7 @@ def test_watching_ends_with_a_last_look(desk):
     ending = threading.Event()
     ending.set()
     follower.watch(ending)
-    assert world.budget(session).spent_nanos == 100_000_000
+    assert world.budget(session).spent == 100_000_000
 
 
 # ---------------------------------------------------------------- at times that cannot be

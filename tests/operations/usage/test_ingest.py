@@ -89,14 +89,14 @@ def test_a_larger_output_of_a_known_response_is_a_correction_and_an_event(world)
 def test_a_response_in_a_session_s_workspace_is_spent_from_its_budget(live):
     session = start(live)
     assert take(live, response(live, "r1")) == IngestResult(new=1, attributed=1)
-    assert live.budget(session).spent_nanos == 100_000_000
+    assert live.budget(session).spent == 100_000_000
 
 
 def test_a_response_spends_the_ancestors_budgets_too(live):
     root = start(live)
     child = start(live, parent_session_id=root)
     take(live, response(live, "r1"))
-    assert [live.budget(s).spent_nanos for s in (root, child)] == [100_000_000] * 2
+    assert [live.budget(s).spent for s in (root, child)] == [100_000_000] * 2
 
 
 def test_what_a_call_holds_gives_way_to_what_its_responses_use(live):
@@ -105,10 +105,10 @@ def test_what_a_call_holds_gives_way_to_what_its_responses_use(live):
     live.clock.forward(1_000_000)
     take(live, response(live, "r1", 200))
     budget = live.budget(session)
-    assert (budget.spent_nanos, budget.reserved_nanos) == (200_000_000, 300_000_000)
+    assert (budget.spent, budget.reserved) == (200_000_000, 300_000_000)
     take(live, response(live, "r2", 400))
     budget = live.budget(session)
-    assert (budget.spent_nanos, budget.reserved_nanos) == (600_000_000, 0)
+    assert (budget.spent, budget.reserved) == (600_000_000, 0)
     assert live.call(call).state == "pending"
 
 
@@ -119,7 +119,7 @@ def test_a_response_that_cost_less_than_it_was_booked_at_gives_its_call_no_large
     take(live, response(live, "r1", 200))
     correct_usage(live.rt, "r1", {"output": 100}, model=None, reason="the bill says so", authority=the_user("me"))
     budget = live.budget(session)
-    assert (budget.spent_nanos, budget.reserved_nanos) == (100_000_000, 300_000_000)
+    assert (budget.spent, budget.reserved) == (100_000_000, 300_000_000)
 
 
 def test_the_next_call_of_an_actor_closes_the_one_before(live):
@@ -133,7 +133,7 @@ def test_the_next_call_of_an_actor_closes_the_one_before(live):
     assert (live.call(first).state, live.call(first).cost_basis) == ("reconciled", "transcript")
     assert live.call(second).state == "pending"
     budget = live.budget(session)
-    assert (budget.spent_nanos, budget.reserved_nanos) == (250_000_000, 50_000_000)
+    assert (budget.spent, budget.reserved) == (250_000_000, 50_000_000)
     with live.ledger.reading() as reader:
         sums = reader.observed(session)
     assert {key: part.nanos for key, part in sums.items()} == {first: 200_000_000, second: 50_000_000}
@@ -154,7 +154,7 @@ def test_responses_before_any_call_count_as_spent_outside_of_calls(live):
     take(live, response(live, "r1", 10))
     with live.ledger.reading() as reader:
         assert list(reader.observed(session)) == [None]
-    assert live.budget(session).spent_nanos == 10_000_000
+    assert live.budget(session).spent == 10_000_000
 
 
 @pytest.mark.parametrize("report_first", [True, False])
@@ -169,7 +169,7 @@ def test_a_report_and_a_transcript_never_count_the_same_usage_twice(live, report
     for step in steps if report_first else reversed(steps):
         step()
     budget = live.budget(session)
-    assert (budget.spent_nanos, budget.reserved_nanos) == (200_000_000, 0)
+    assert (budget.spent, budget.reserved) == (200_000_000, 0)
     totals = end_session(live.rt, session)
     assert totals.total_nanos == 200_000_000
     assert totals.exactness == "fully_exact_for_supported_calls"
@@ -185,7 +185,7 @@ def test_a_report_after_the_call_was_closed_by_its_transcript_is_taken_quietly(l
     take(live, response(live, "r2", 1))
     answer = record_usage(live.rt, UsageReport(call, Tokens(output=150)))
     assert answer.exactness == "exact_recorded"
-    assert live.budget(session).spent_nanos == 201_000_000
+    assert live.budget(session).spent == 201_000_000
 
 
 def test_an_estimate_that_was_booked_gives_way_when_the_transcript_comes(live):
@@ -193,9 +193,9 @@ def test_an_estimate_that_was_booked_gives_way_when_the_transcript_comes(live):
     live.ask(session, 500)
     live.clock.forward(11 * MINUTE)
     live.ask(session, 0)
-    assert live.budget(session).spent_nanos == 500_000_000
+    assert live.budget(session).spent == 500_000_000
     take(live, response(live, "r1", 30))
-    assert live.budget(session).spent_nanos == 30_000_000
+    assert live.budget(session).spent == 30_000_000
 
 
 def test_in_a_live_session_a_reservation_past_its_time_books_nothing(live):
@@ -204,7 +204,7 @@ def test_in_a_live_session_a_reservation_past_its_time_books_nothing(live):
     call = live.ask(session, 500).call_id
     live.clock.forward(11 * MINUTE)
     live.ask(session, 0)
-    assert live.budget(session).spent_nanos == 30_000_000
+    assert live.budget(session).spent == 30_000_000
     assert live.call(call).cost_basis == "transcript"
 
 
@@ -213,7 +213,7 @@ def test_usage_reported_on_authorize_books_nothing_where_the_transcript_counts_i
     take(live, response(live, "r1", 30))
     answer = live.ask(session, 0, actual=Tokens(output=30))
     assert answer.action == "allow"
-    assert live.budget(session).spent_nanos == 30_000_000
+    assert live.budget(session).spent == 30_000_000
 
 
 def test_an_overspent_session_halts_the_next_step_whatever_the_agent_says(live):
@@ -222,7 +222,7 @@ def test_an_overspent_session_halts_the_next_step_whatever_the_agent_says(live):
     answer = live.ask(session, 0)
     assert (answer.action, answer.reason) == ("halt", "budget_pressure:halt")
     assert answer.spent_by == (("dear", 1_200_000_000),)
-    assert live.budget(session).overage_nanos == 200_000_000
+    assert live.budget(session).overage == 200_000_000
 
 
 def test_late_responses_of_an_ended_session_are_still_spent_from_it(live):
@@ -231,7 +231,7 @@ def test_late_responses_of_an_ended_session_are_still_spent_from_it(live):
     live.clock.forward(1_000_000)
     end_session(live.rt, session)
     assert take(live, row).attributed == 1
-    assert live.budget(session).spent_nanos == 30_000_000
+    assert live.budget(session).spent == 30_000_000
 
 
 def test_a_correction_is_booked_where_the_response_already_counts(live):
@@ -241,7 +241,7 @@ def test_a_correction_is_booked_where_the_response_already_counts(live):
     take(live, response(live, "r1", 100))
     take(live, response(live, "r1", 150))
     budget = live.budget(session)
-    assert (budget.spent_nanos, budget.reserved_nanos) == (150_000_000, 350_000_000)
+    assert (budget.spent, budget.reserved) == (150_000_000, 350_000_000)
 
 
 def test_a_registered_client_session_counts_what_came_before_the_link_and_after_the_start(live):
@@ -249,12 +249,12 @@ def test_a_registered_client_session_counts_what_came_before_the_link_and_after_
     take(live, response(live, "r0", 5))
     session = start(other)
     take(live, response(live, "r1", 10), response(live, "r2", 20))
-    assert other.budget(session).spent_nanos == 0
+    assert other.budget(session).spent == 0
     assert link_session(live.rt, "claude_code", "client-1", session) == IngestResult(attributed=2)
-    assert other.budget(session).spent_nanos == 30_000_000
+    assert other.budget(session).spent == 30_000_000
     assert link_session(live.rt, "claude_code", "client-1", session) == IngestResult()
     take(live, response(live, "r3", 1, project="/elsewhere"))
-    assert other.budget(session).spent_nanos == 31_000_000
+    assert other.budget(session).spent == 31_000_000
 
 
 def test_a_session_without_calls_that_requires_usage_is_not_blocked_by_its_transcript(live):
@@ -329,7 +329,7 @@ def test_any_order_and_repetition_of_readings_gives_the_same_rows_and_budgets(da
     with world.ledger.reading() as reader:
         found = {stored.row.response_key: stored.row.tokens.output for stored in reader.usage_of(session)}
     assert found == {"r1": 40, "r2": 25, "r3": 5}
-    assert world.budget(session).spent_nanos == 70_000_000
+    assert world.budget(session).spent == 70_000_000
     assert not world.problems()
     world.ledger.close()
 
@@ -407,7 +407,7 @@ def test_a_response_finds_its_call_behind_any_number_of_later_ones(live, monkeyp
     take(live, *rows)
     with live.ledger.reading() as reader:
         assert {key: part.responses for key, part in reader.observed(session).items()} == dict.fromkeys(calls, 1)
-    assert live.budget(session).reserved_nanos == 0
+    assert live.budget(session).reserved == 0
 
 
 @pytest.mark.parametrize(

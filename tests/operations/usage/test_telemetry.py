@@ -161,7 +161,7 @@ def test_one_response_counts_once_whoever_tells_of_it_first(live, session, order
     assert (row.row.rule, row.row.tool_use_ids) == (Rule.CLAUDE_RESPONSE, ("t1",))
     # Its time is that of whoever told of it first: what is booked is not moved.
     assert (row.row.native_cost_text, row.row.at) == ("0.25", at(0 if order[0] == 0 else -2))
-    assert (row.session_id, live.budget(session).spent_nanos) == (session, 10 * CENTS)
+    assert (row.session_id, live.budget(session).spent) == (session, 10 * CENTS)
 
 
 @pytest.mark.parametrize("told_first", [True, False])
@@ -176,14 +176,14 @@ def test_telemetry_knows_the_end_of_a_response_of_which_only_the_start_was_writt
         None,
         Rule.CLAUDE_TELEMETRY,
     )
-    assert live.budget(session).spent_nanos == row.cost_nanos == 10 * CENTS
+    assert live.budget(session).spent == row.cost_nanos == 10 * CENTS
 
 
 def test_a_response_that_only_its_transcript_could_place_is_spent_when_it_comes(live, session):
     assert tell(live, event()).attributed == 0
-    assert live.budget(session).spent_nanos == 0
+    assert live.budget(session).spent == 0
     assert read(live, written()) == IngestResult(corrected=1, attributed=1)
-    assert live.budget(session).spent_nanos == 10 * CENTS
+    assert live.budget(session).spent == 10 * CENTS
 
 
 def test_a_session_that_a_hook_has_linked_spends_what_telemetry_tells_at_once(live, session):
@@ -195,10 +195,10 @@ def test_a_session_that_a_hook_has_linked_spends_what_telemetry_tells_at_once(li
     tell_at = payload(event(output_tokens=200, duration_ms=1)).replace(b"1790000010000000000", str(ended_ns).encode())
     assert take_logs(live.rt, tell_at).taken == IngestResult(new=1, attributed=1)
     budget = live.budget(session)
-    assert (budget.spent_nanos, budget.reserved_nanos) == (20 * CENTS, 30 * CENTS)
+    assert (budget.spent, budget.reserved) == (20 * CENTS, 30 * CENTS)
     read(live, written(output=200, at=late))
     budget = live.budget(session)
-    assert (budget.spent_nanos, budget.reserved_nanos) == (20 * CENTS, 30 * CENTS)
+    assert (budget.spent, budget.reserved) == (20 * CENTS, 30 * CENTS)
     assert [each.call_id for each in stored(live)] == [call]
 
 
@@ -210,7 +210,7 @@ def test_the_client_s_own_requests_are_spent_and_belong_to_no_call(live, session
     later = str((T0 + 60_000_000) * 1000).encode()
     assert take_logs(live.rt, own.replace(b"1790000010000000000", later)).taken.attributed == 1
     budget = live.budget(session)
-    assert (budget.spent_nanos, budget.reserved_nanos) == (35 * CENTS, 45 * CENTS)
+    assert (budget.spent, budget.reserved) == (35 * CENTS, 45 * CENTS)
     assert live.call(call).state == "pending"
     assert {each.row.request_id: each.call_id for each in stored(live)} == {"req_1": call, "req_c": None}
     [cause] = [each for each in show_session(live.rt, session).drift if each.kind == "own_calls"]
@@ -219,9 +219,9 @@ def test_the_client_s_own_requests_are_spent_and_belong_to_no_call(live, session
 
 def test_own_requests_told_before_their_session_was_known_are_counted_when_it_is(live, session):
     tell(live, event(query_source="generate_session_title", request_id="req_t", output_tokens=7))
-    assert live.budget(session).spent_nanos == 0
+    assert live.budget(session).spent == 0
     assert read(live, written(output=100)) == IngestResult(new=1, attributed=2)
-    assert live.budget(session).spent_nanos == 10 * CENTS + 7_000_000
+    assert live.budget(session).spent == 10 * CENTS + 7_000_000
 
 
 def test_own_requests_from_after_a_session_s_end_are_not_counted_into_it(live, session):
@@ -229,7 +229,7 @@ def test_own_requests_from_after_a_session_s_end_are_not_counted_into_it(live, s
     end_session(live.rt, session)
     tell(live, event(query_source="compact", request_id="req_t", output_tokens=7))
     read(live, written(seconds=-8))
-    assert live.budget(session).spent_nanos == 10 * CENTS
+    assert live.budget(session).spent == 10 * CENTS
     assert [each.session_id for each in stored(live)].count(None) == 1
 
 
@@ -237,14 +237,14 @@ def test_a_request_that_a_transcript_has_after_all_is_no_longer_the_client_s_own
     tell(live, event(query_source="agent_summary"))
     read(live, written(agent_id="a1", rule=Rule.CLAUDE_SUBAGENT))
     assert [each.row.rule for each in stored(live)] == [Rule.CLAUDE_SUBAGENT]
-    assert live.budget(session).spent_nanos == 10 * CENTS
+    assert live.budget(session).spent == 10 * CENTS
 
 
 def test_a_message_without_an_id_is_named_by_its_request_in_both(live, session):
     tell(live, event())
     read(live, written(response_key="request:req_1"))
     assert [each.row.rule for each in stored(live)] == [Rule.CLAUDE_RESPONSE]
-    assert live.budget(session).spent_nanos == 10 * CENTS
+    assert live.budget(session).spent == 10 * CENTS
 
 
 def test_an_advisor_s_part_of_a_request_counts_beside_it(live, session):
@@ -254,7 +254,7 @@ def test_an_advisor_s_part_of_a_request_counts_beside_it(live, session):
     read(live, written(), advice)
     tell(live, event())
     assert sorted(each.row.tokens.output for each in stored(live)) == [5, 100]
-    assert live.budget(session).spent_nanos == 10 * CENTS + 5_000_000
+    assert live.budget(session).spent == 10 * CENTS + 5_000_000
 
 
 def test_a_copy_in_a_side_conversation_stands_under_its_message_and_not_under_its_request(live, session):
@@ -265,7 +265,7 @@ def test_a_copy_in_a_side_conversation_stands_under_its_message_and_not_under_it
     read(live, copy)
     outputs = {each.row.response_key: each.row.tokens.output for each in stored(live)}
     assert outputs == {"msg_1": 100, "request:req_7": 9}
-    assert live.budget(session).spent_nanos == 10 * CENTS + 9_000_000
+    assert live.budget(session).spent == 10 * CENTS + 9_000_000
 
 
 def test_a_response_in_several_files_and_in_telemetry_counts_once(live, session):
@@ -273,14 +273,14 @@ def test_a_response_in_several_files_and_in_telemetry_counts_once(live, session)
     for step in (lambda: read(live, fork), lambda: tell(live, event()), lambda: read(live, written())) * 2:
         step()
     assert len(stored(live)) == 1
-    assert live.budget(session).spent_nanos == 10 * CENTS
+    assert live.budget(session).spent == 10 * CENTS
 
 
 def test_rows_that_are_told_and_written_may_come_in_one_batch(live, session):
     told = written(response_key="request:req_1", rule=Rule.CLAUDE_TELEMETRY, project=None)
     own = written(9, 4, response_key="request:req_9", rule=Rule.CLAUDE_AUXILIARY, project=None)
     assert read(live, own, told, written()) == IngestResult(new=2, attributed=2)
-    assert live.budget(session).spent_nanos == 10 * CENTS + 4_000_000
+    assert live.budget(session).spent == 10 * CENTS + 4_000_000
 
 
 def test_a_request_whose_cost_is_impossible_is_not_stored(world, monkeypatch):
@@ -339,7 +339,7 @@ def test_whatever_is_told_in_whatever_order_every_response_counts_once(data, tmp
         assert key not in outputs
         outputs[key] = each.row.tokens.output
     assert outputs == expected
-    assert world.budget(session).spent_nanos == sum(outputs.values()) * 1_000_000
+    assert world.budget(session).spent == sum(outputs.values()) * 1_000_000
     assert not world.problems()
     world.ledger.close()
 

@@ -88,7 +88,7 @@ def test_a_session_whose_responses_are_read_counts_with_these_and_not_with_its_c
     end_session(world.rt, session)
     [line] = report(world).lines
     assert (line.whole.nanos, line.whole.responses, line.whole.calls) == (7 * CENT, 1, 0)
-    assert line.whole.nanos == world.budget(session).spent_nanos
+    assert line.whole.nanos == world.budget(session).spent
 
 
 def test_a_response_of_no_session_is_no_spending_of_a_session_and_is_told_beside(world):
@@ -138,7 +138,7 @@ def test_whatever_was_done_the_report_is_what_stands_in_the_budgets_of_the_sessi
             respond(world, f"r{number}", tokens)
         elif what == "end":
             end_session(world.rt, session)
-    spent = sum(world.budget(session).spent_nanos for session in sessions)
+    spent = sum(world.budget(session).spent for session in sessions)
     for by in SpendBy:
         for every in Every:
             found = report(world, by.value, every.value, zone=ZoneInfo("Europe/London"))

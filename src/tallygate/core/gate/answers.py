@@ -33,10 +33,10 @@ class DecidingBudget:
         return DecidingBudget(
             budget.name,
             budget.unit,
-            budget.limit_nanos,
-            budget.spent_nanos + budget.carried_nanos,
-            budget.reserved_nanos,
-            budget.available_nanos,
+            budget.limit,
+            budget.spent + budget.carried,
+            budget.reserved,
+            budget.available,
             budget.resets_us,
         )
 
@@ -172,10 +172,10 @@ def prospect(request: CallRequest, before: Budget | None, after: Budget | None, 
     if expected.level_nanos is not None and after is not None and after.unit not in COUNTED:
         # Both sides times a million before the division: a factor is millionths, and the result is rounded down to
         # whole steps.
-        steps = max(in_usd(after.available_nanos, after), 0) * MILLION // (expected.level_nanos * billed)
+        steps = max(in_usd(after.available, after), 0) * MILLION // (expected.level_nanos * billed)
     if expected.source is FactorSource.NONE or before is None or before.unit in COUNTED:
         return Prospect(remaining_steps=steps)
-    left = max(in_usd(before.available_nanos, before), 0)
+    left = max(in_usd(before.available, before), 0)
     # Upwards: what is called enough must be enough.
     upper = -(-expected.needed_nanos(policy.quantile_percent) * billed // MILLION)
     over = expected.over_micros(left * MILLION // billed)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from itertools import takewhile
 
 from tallygate.core.errors import InvalidArgument, InvariantBroken
-from tallygate.core.model import HOOK_KEY, Budget, Call, ModeCoverage, Session
+from tallygate.core.model import HOOK_KEY, Budget, Call, ModeCoverage, Quantity, Session
 from tallygate.core.money import SUM_NANOS_MAX, format_amount
 from tallygate.core.words import AccountingMode, BudgetMode, CallState, Exactness, SessionExactness, UsageBasis
 
@@ -37,59 +37,59 @@ def may_become(state: CallState, target: CallState) -> bool:
     return target in TRANSITIONS[state]
 
 
-def reserve(budget: Budget, amount_nanos: int) -> Budget:
+def reserve(budget: Budget, amount: Quantity) -> Budget:
     """The budget with an amount held for a pending call. The gate has admitted it before."""
-    if amount_nanos < 0:
+    if amount < 0:
         raise InvariantBroken("a reservation cannot be negative")
-    return replace(budget, reserved_nanos=budget.reserved_nanos + amount_nanos)
+    return replace(budget, reserved=budget.reserved + amount)
 
 
-def reserve_room(budget: Budget, amount_nanos: int) -> Budget:
+def reserve_room(budget: Budget, amount: Quantity) -> Budget:
     """The budget with what of an amount still fits a hard limit held: where the gate is off, nobody has admitted it.
 
     What goes beyond is counted once it is spent, and named as overage then.
     """
-    fits = max(budget.available_nanos, 0) if budget.mode is BudgetMode.HARD else amount_nanos
-    return reserve(budget, min(amount_nanos, fits))
+    fits = max(budget.available, 0) if budget.mode is BudgetMode.HARD else amount
+    return reserve(budget, min(amount, fits))
 
 
-def settle(budget: Budget, *, held_nanos: int, booked_before_nanos: int, cost_nanos: int) -> Budget:
+def settle(budget: Budget, *, held: Quantity, booked_before: Quantity, cost: Quantity) -> Budget:
     """The budget after a call resolved: its hold released, and its cost in place of what was booked before.
 
     A cost that takes the budget over its limit is booked in full and named as overage.
     """
-    if held_nanos < 0 or booked_before_nanos < 0 or cost_nanos < 0:
+    if held < 0 or booked_before < 0 or cost < 0:
         raise InvariantBroken("amounts cannot be negative")
-    spent = budget.spent_nanos - booked_before_nanos + cost_nanos
+    spent = budget.spent - booked_before + cost
     if spent > SUM_NANOS_MAX:
         raise InvalidArgument(
             "cost",
             f"Budget {budget.budget_id} cannot count above {SUM_NANOS_MAX} nano-units.",
             hint="Check the token counts: no real session costs this much.",
         )
-    reserved = budget.reserved_nanos - held_nanos
+    reserved = budget.reserved - held
     if spent < 0 or reserved < 0:
         raise InvariantBroken(f"budget {budget.budget_id} would count below zero")
     # Overage keeps the farthest that a cost has taken it: spent + reserved <= limit + overage holds after any order of
     # calls, and the database checks the same.
-    over = spent + reserved - budget.limit_nanos
+    over = spent + reserved - budget.limit
     return replace(
         budget,
-        spent_nanos=spent,
-        reserved_nanos=reserved,
-        overage_nanos=max(budget.overage_nanos, over),
+        spent=spent,
+        reserved=reserved,
+        overage=max(budget.overage, over),
     )
 
 
-def add(budget: Budget, more: int, *, held_nanos: int = 0) -> Budget:
+def add(budget: Budget, more: Quantity, *, held: Quantity = 0) -> Budget:
     """The budget with a hold released and more spent, or less where `more` is below zero."""
-    return settle(budget, held_nanos=held_nanos, booked_before_nanos=max(-more, 0), cost_nanos=max(more, 0))
+    return settle(budget, held=held, booked_before=max(-more, 0), cost=max(more, 0))
 
 
-def change_limit(budget: Budget, limit_nanos: int) -> Budget:
+def change_limit(budget: Budget, limit: Quantity) -> Budget:
     """The budget with another limit; lowering it under what is committed is named as overage."""
-    over = budget.committed_nanos - limit_nanos
-    return replace(budget, limit_nanos=limit_nanos, overage_nanos=max(budget.overage_nanos, over))
+    over = budget.committed - limit
+    return replace(budget, limit=limit, overage=max(budget.overage, over))
 
 
 # --- exactness -------------------------------------------------------------------------------------------------------
@@ -215,16 +215,16 @@ class CallAnomaly:
         return {"call_id": self.call_id, "kind": self.kind, "told": self.told}
 
 
-def odd_in(call: Call, model_used: str, cost_nanos: int, *, is_local: bool) -> list[tuple[ReportAnomaly, str]]:
+def odd_in(call: Call, model_used: str, cost: Quantity, *, is_local: bool) -> list[tuple[ReportAnomaly, str]]:
     """What is odd in a report on a call: its cost beside what was held for it, or a model that runs here or is free.
 
     A call is held at what was said of it or at what was learned, so the report is odd where it is far below both.
     """
     asked = min(call.raw_estimate_nanos, call.estimate_nanos)
-    reported, found = format_amount(cost_nanos), []
-    if call.state is CallState.EXPIRED and cost_nanos * LATE_BELOW < call.booked_nanos:
+    reported, found = format_amount(cost), []
+    if call.state is CallState.EXPIRED and cost * LATE_BELOW < call.booked_nanos:
         found.append((ReportAnomaly.LATE_BELOW, f"{reported} reported late, {format_amount(call.booked_nanos)} booked"))
-    elif cost_nanos * FAR_BELOW < asked:
+    elif cost * FAR_BELOW < asked:
         found.append((ReportAnomaly.FAR_BELOW, f"{reported} reported, {format_amount(asked)} asked for"))
     if is_local and asked:
         found.append((ReportAnomaly.LOCAL_MODEL, f"{model_used} reported, {call.model_requested} asked for"))

@@ -66,7 +66,7 @@ def _reroute_to_local(view: GateView) -> Decision:
 
 def admits(budget: Budget, amount: int) -> bool:
     """Whether a budget still carries an amount of its unit; filling it exactly is allowed."""
-    return amount <= budget.available_nanos
+    return amount <= budget.available
 
 
 def tightest(budgets: tuple[Budget, ...] | list[Budget]) -> Budget | None:
@@ -77,10 +77,10 @@ def tightest(budgets: tuple[Budget, ...] | list[Budget]) -> Budget | None:
     """
     if len(budgets) == 1:
         return budgets[0]  # mostly: nothing has to be compared
-    money = [(b.available_nanos * b.usd_nanos, b.budget_id, b) for b in budgets if b.unit not in COUNTED]
+    money = [(b.available * b.usd_nanos, b.budget_id, b) for b in budgets if b.unit not in COUNTED]
     if money:
         return min(money, key=lambda each: each[:2])[2]
-    return min(budgets, key=lambda b: (b.available_nanos * 10**6 // max(b.limit_nanos, 1), b.budget_id), default=None)
+    return min(budgets, key=lambda b: (b.available * 10**6 // max(b.limit, 1), b.budget_id), default=None)
 
 
 def most_used(budgets: tuple[Budget, ...]) -> Budget | None:
@@ -89,23 +89,23 @@ def most_used(budgets: tuple[Budget, ...]) -> Budget | None:
         return budgets[0]
     return max(
         budgets,
-        key=lambda b: (b.committed_nanos * 10**6 // b.limit_nanos if b.limit_nanos else 10**7, b.budget_id),
+        key=lambda b: (b.committed * 10**6 // b.limit if b.limit else 10**7, b.budget_id),
         default=None,
     )
 
 
 def used_percent_at_least(budget: Budget, percent: int) -> bool:
     """Whether spent and reserved have reached a share of the limit, without rounding."""
-    return budget.committed_nanos * 100 >= budget.limit_nanos * percent
+    return budget.committed * 100 >= budget.limit * percent
 
 
 def pressure(budget: Budget | None, percents: tuple[int, int, int] = _BEGIN_PERCENTS) -> Pressure:
     """The band of a budget: low < 50 %, moderate < 80 %, high < 95 %, else critical, or as the user set them."""
     if budget is None:
         return Pressure.LOW
-    used = budget.committed_nanos * 100
+    used = budget.committed * 100
     for percent, band in zip(percents, _BANDS, strict=True):
-        if used < budget.limit_nanos * percent:
+        if used < budget.limit * percent:
             return band
     return Pressure.CRITICAL
 
@@ -139,21 +139,21 @@ def judge(view: GateView, needed: Callable[[Budget], int]) -> BudgetVerdict:
     soft = [b for b in view.budgets if b.mode is BudgetMode.SOFT]
     if spent := exhausted(hard):
         return BudgetVerdict(False, CheckReason.BUDGET_EXHAUSTED, tightest(spent))
-    if over := [b for b in hard if needed(b) > b.available_nanos]:
+    if over := [b for b in hard if needed(b) > b.available]:
         return BudgetVerdict(False, CheckReason.ESTIMATED_OVERAGE, tightest(over))
     if view.has_open_exactness:
         return BudgetVerdict(False, CheckReason.EXACTNESS_REQUIRED, tightest(view.budgets))
 
     if spent := exhausted(soft):
         return BudgetVerdict(True, CheckReason.BUDGET_EXHAUSTED, tightest(spent))
-    if over := [b for b in soft if needed(b) > b.available_nanos]:
+    if over := [b for b in soft if needed(b) > b.available]:
         return BudgetVerdict(True, CheckReason.ESTIMATED_OVERAGE, tightest(over))
     return BudgetVerdict(True, CheckReason.WITHIN_BUDGET, tightest(view.budgets))
 
 
 def exhausted(budgets: Sequence[Budget]) -> list[Budget]:
     """The budgets that have nothing left."""
-    return [b for b in budgets if b.available_nanos <= 0]
+    return [b for b in budgets if b.available <= 0]
 
 
 def status_of(budgets: tuple[Budget, ...], warn_at_percent: int) -> SpendStatus:

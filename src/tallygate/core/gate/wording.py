@@ -61,7 +61,7 @@ def has_left(budget: Budget, left: str, limit: str) -> str:
 
 def left_of(budget: Budget, session: Session, *, brief: bool = False) -> str:
     """What a budget leaves a session, and whose budget it is; `brief` leaves out the session's own."""
-    left, limit = told_apart([max(budget.available_nanos, 0), budget.limit_nanos], budget.unit)
+    left, limit = told_apart([max(budget.available, 0), budget.limit], budget.unit)
     text = f"{left} of {limit} left"
     whose = _whose(budget, session)
     if budget.scope == "session":
@@ -98,12 +98,12 @@ def raise_command(budget: Budget, asked: int, usual: int = 0, program: str = PRO
     `asked` is what the refused step needs and `usual` what the session's steps take, in the budget's unit. Before
     anything is known of them it carries this step and a margin.
     """
-    missing = max(asked - budget.available_nanos, 0)
+    missing = max(asked - budget.available, 0)
     if usual == 0:
-        least = 1 if budget.unit in COUNTED else max(budget.limit_nanos // 2, 10_000_000)
+        least = 1 if budget.unit in COUNTED else max(budget.limit // 2, 10_000_000)
         return raise_by(budget, max(missing * _FIRST_MARGIN_PERCENT // 100, least), program)
     ahead = asked + (STEPS_AHEAD - 1) * usual
-    lacking = -(-ahead * _MARGIN_PERCENT // 100) - budget.available_nanos
+    lacking = -(-ahead * _MARGIN_PERCENT // 100) - budget.available
     added = max(lacking, missing, 1)
     # Rounded up to two digits, and money to whole cents: it is typed by hand.
     step = max(10 ** max(len(str(added)) - 2, 0), 1 if budget.unit in COUNTED else 10_000_000)
@@ -121,14 +121,14 @@ def raise_by(budget: Budget, added: int, program: str = PROGRAM) -> str:
 def standing_of(budget: Budget) -> str:
     """How a budget stands, as a sentence."""
     limit, spent, reserved, left = told_apart(amounts_of(budget), budget.unit)
-    held = f", {reserved} reserved" if budget.reserved_nanos else ""
+    held = f", {reserved} reserved" if budget.reserved else ""
     return f"{has_left(budget, left, limit)}: {spent} spent{held}."
 
 
 def amounts_of(budget: Budget) -> tuple[int, int, int, int]:
     """A budget's limit, and what of it is spent, reserved and left."""
-    spent = budget.spent_nanos + budget.carried_nanos
-    return budget.limit_nanos, spent, budget.reserved_nanos, max(budget.available_nanos, 0)
+    spent = budget.spent + budget.carried
+    return budget.limit, spent, budget.reserved, max(budget.available, 0)
 
 
 def nothing_left(budget: Budget, usual: int = 0, program: str = PROGRAM, zone: str = "UTC") -> str:
@@ -184,7 +184,7 @@ def halt_message(
             )
         case _ if budget is not None:
             needed, limit, spent, _, left = told_apart([asked, *amounts_of(budget)], budget.unit)
-            over = f" ({spent} spent)" if budget.available_nanos < 0 else ""
+            over = f" ({spent} spent)" if budget.available < 0 else ""
             takes = "may take" if budget.unit in COUNTED else "may cost"
             first = f"{has_left(budget, left, limit)}{over}; the next step {takes} {needed}."
             lines = [" ".join([first, *_renewal(budget, zone)]), " ".join(because)]

@@ -83,11 +83,11 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
 
 def _beside_settings(budget: Budget) -> str | None:
     """By how much a budget of the settings stands above or below what they say now, by what was changed by hand."""
-    if budget.scope == BudgetScope.SESSION or budget.rule_limit in (None, budget.limit_nanos):
+    if budget.scope == BudgetScope.SESSION or budget.rule_limit in (None, budget.limit):
         return None
     rule = budget.rule_limit or 0
-    more, theirs = (format_amount(nanos, budget.unit) for nanos in (abs(budget.limit_nanos - rule), rule))
-    word = "over" if budget.limit_nanos > rule else "under"
+    more, theirs = (format_amount(nanos, budget.unit) for nanos in (abs(budget.limit - rule), rule))
+    word = "over" if budget.limit > rule else "under"
     return f"{output.short_id(budget.name)}: {more} {word} the settings' {theirs}"
 
 
@@ -240,7 +240,7 @@ def say_changes(changes: list[LimitChange], time_zone: str) -> None:
 
 def budget_json(budget: Budget, split: Split | None = None) -> dict[str, Any]:
     """A budget for programs; with what is spent at prices that are not sure where that was looked up."""
-    spent = budget.spent_nanos + budget.carried_nanos
+    spent = budget.spent + budget.carried
     return {
         "budget_id": budget.name,
         "scope": budget.scope,
@@ -248,12 +248,12 @@ def budget_json(budget: Budget, split: Split | None = None) -> dict[str, Any]:
         "period": budget.period,
         "mode": budget.mode.value,
         "currency": budget.unit,
-        "limit": unit_number(budget.limit_nanos, budget.unit),
+        "limit": unit_number(budget.limit, budget.unit),
         "spent": unit_number(spent, budget.unit),
         **(output.split_json(spent, split, "spent") if split is not None and budget.unit not in COUNTED else {}),
-        "reserved": unit_number(budget.reserved_nanos, budget.unit),
-        "overage": unit_number(budget.overage_nanos, budget.unit),
-        "left": unit_number(budget.available_nanos, budget.unit),
+        "reserved": unit_number(budget.reserved, budget.unit),
+        "overage": unit_number(budget.overage, budget.unit),
+        "left": unit_number(budget.available, budget.unit),
         "resets_at": iso(budget.resets_us),
         "touched_at": iso(budget.touched_us),
     }
@@ -262,11 +262,11 @@ def budget_json(budget: Budget, split: Split | None = None) -> dict[str, Any]:
 def _say(rt: Runtime, changed: Budget) -> None:
     """What the limit is now and what is left, also where something else leaves less."""
     limit, spent, _, left = told_apart(amounts_of(changed), changed.unit)
-    over = f" ({spent} spent)" if changed.available_nanos < 0 else ""
+    over = f" ({spent} spent)" if changed.available < 0 else ""
     also = beside(rt, changed)
     but = ""
     if also.tighter is not None:
-        less = format_amount(max(also.tighter.available_nanos, 0), also.tighter.unit)
+        less = format_amount(max(also.tighter.available, 0), also.tighter.unit)
         but = f", but the budget of {output.safe(budget_name(also.tighter), 300)} leaves {less}"
     ended = " The session has ended: it takes no more calls unless its client resumes it." if also.ended else ""
     click.echo(f"{output.safe(changed.name)}: the limit is {limit} now, {left} left{over}{but}.{ended}")

@@ -148,7 +148,7 @@ def _falling(program: Program, app: App) -> list[str]:
         found = falling(app.runtime, then.runtime)
     lines = []
     for budget, back in found:
-        was, now = (format_amount(each.limit_nanos, each.unit) for each in (budget, back))
+        was, now = (format_amount(each.limit, each.unit) for each in (budget, back))
         whose = "as it began" if budget.scope == "session" else "as in your settings file"
         lines.append(f"{output.safe(budget_name(budget), 300)}: {was} -> {now}, {whose}")
     return lines

@@ -193,7 +193,7 @@ class RequestTool:
                 }
             },
         }
-        return Question(found.question, form, {"budget": found.budget.name, "limit": found.budget.limit_nanos})
+        return Question(found.question, form, {"budget": found.budget.name, "limit": found.budget.limit})
 
     def accepted(
         self, given: CallArguments, caller: Caller, state: Mapping[str, Any], content: Mapping[str, Any]
@@ -275,6 +275,6 @@ def _reason(given: CallArguments) -> str:
 def _standing(budget: Budget) -> dict[str, Any]:
     return {
         "budget_id": budget.name,
-        "limit_usd": usd(in_usd(budget.limit_nanos, budget)),
-        "remaining_usd": usd(in_usd(budget.available_nanos, budget)),
+        "limit_usd": usd(in_usd(budget.limit, budget)),
+        "remaining_usd": usd(in_usd(budget.available, budget)),
     }

@@ -198,9 +198,9 @@ def _line(line: SessionLine) -> dict[str, Any]:
     return {
         **_session(line.session),
         "currency": line.session.currency if own is None else own.unit,
-        "limit": None if own is None else usd(own.limit_nanos),
+        "limit": None if own is None else usd(own.limit),
         "spent": usd(to_unit_nanos(line.totals.spent_nanos, (own or line.session).usd_nanos)),
-        "reserved": None if own is None else usd(own.reserved_nanos),
+        "reserved": None if own is None else usd(own.reserved),
         "remaining": None if line.left_nanos is None else usd(line.left_nanos),
         "budget_pressure": line.pressure.value,
         "calls_made": line.totals.calls,

@@ -249,7 +249,7 @@ class ApplicableBudgets:
         """Budgets as this session may spend them: by the rules it was opened with."""
         if not self.stricter:
             return budgets
-        return tuple(replace(b, limit_nanos=max(b.limit_nanos - self.stricter.get(b.budget_id, 0), 0)) for b in budgets)
+        return tuple(replace(b, limit=max(b.limit - self.stricter.get(b.budget_id, 0), 0)) for b in budgets)
 
 
 def applicable_budgets(
@@ -303,8 +303,8 @@ def _unproven(budgets: Iterable[Budget], bounds: Bounds | None, bases: Mapping[s
     if bounds is not None:
         for budget in budgets:
             most = bounds.of(budget.name, bases.get(budget.budget_id, budget.rule_limit))
-            if most is not None and budget.limit_nanos > most:
-                found[budget.budget_id] = budget.limit_nanos - most
+            if most is not None and budget.limit > most:
+                found[budget.budget_id] = budget.limit - most
     return found
 
 
@@ -316,11 +316,11 @@ def rolled(reader: Reader, head: Budget, at_us: int) -> Budget:
     piece = found.rolling(rule)
     return replace(
         head,
-        limit_nanos=piece.limit_nanos,
-        spent_nanos=piece.spent_nanos,
-        reserved_nanos=piece.reserved_nanos,
-        carried_nanos=piece.carried_nanos,
-        resets_us=piece.resets_us if piece.committed_nanos else None,
+        limit=piece.limit,
+        spent=piece.spent,
+        reserved=piece.reserved,
+        carried=piece.carried,
+        resets_us=piece.resets_us if piece.committed else None,
         touched_us=max(each.touched_us for each in (head, *found.known.values())),
         head=head.budget_id,
     )
@@ -332,7 +332,7 @@ def aged_out_us(reader: Reader, head: Budget, at_us: int) -> int:
     rule = rule_of(head)
     found.look_up([rule])
     found.rolling(rule)
-    ends = [b.resets_us for b in found.known.values() if b.committed_nanos and b.resets_us is not None]
+    ends = [b.resets_us for b in found.known.values() if b.committed and b.resets_us is not None]
     return max(ends, default=piece_at(head, at_us, 0).resets_us or at_us) + (rolling_us(head.period) or 0)
 
 
@@ -340,7 +340,7 @@ def relimited(budget: Budget, now: int) -> Budget:
     """A budget whose rule has another limit by now; what the user has added to it by hand stays added."""
     if budget.rule_limit is None or budget.rule_limit == now:
         return budget
-    raised = max(budget.limit_nanos + now - budget.rule_limit, 0)
+    raised = max(budget.limit + now - budget.rule_limit, 0)
     return replace(lifecycle.change_limit(budget, raised), rule_limit=now)
 
 
@@ -425,17 +425,17 @@ class _Windows:
         if is_new or name not in self.known or self.known[name].start_us is None:
             self._fill(head, limit, length // PIECES)
         piece = self.known[name]
-        if (piece.limit_nanos, piece.rule_limit) != (limit, head.rule_limit):
+        if (piece.limit, piece.rule_limit) != (limit, head.rule_limit):
             # Both move together: what a session's own rule is held against is the limit that this one stands for.
             piece = replace(lifecycle.change_limit(piece, limit), rule_limit=head.rule_limit)
             self.moved.add(name)
         pieces = [self.known[each] for each in older if each in self.known]
-        held = [each for each in pieces if each.committed_nanos]
+        held = [each for each in pieces if each.committed]
         first = min((each.resets_us for each in held if each.resets_us is not None), default=None)
         return replace(
             piece,
             head=head.budget_id,
-            carried_nanos=sum(each.committed_nanos for each in held),
+            carried=sum(each.committed for each in held),
             resets_us=piece.resets_us if first is None else first + length,
         )
 
@@ -458,7 +458,7 @@ class _Windows:
                 self.moved.add(name)
                 made = begun(
                     replace(known, start_us=empty.start_us, resets_us=empty.resets_us),
-                    max(counted.get(each, 0) - known.spent_nanos, 0),
+                    max(counted.get(each, 0) - known.spent, 0),
                 )
             else:
                 continue
@@ -489,9 +489,9 @@ class _Windows:
             hold = held_by(call, budget)
             if hold is not None and counts(budget, self._facts.of_call(call)):
                 self.calls[call.call_id] = replace(call, holds=(*call.holds, hold))
-                reserved = budget.reserved_nanos + hold.amount_nanos
-                over = budget.spent_nanos + reserved - budget.limit_nanos
-                budget = replace(budget, reserved_nanos=reserved, overage_nanos=max(budget.overage_nanos, over))
+                reserved = budget.reserved + hold.held
+                over = budget.spent + reserved - budget.limit
+                budget = replace(budget, reserved=reserved, overage=max(budget.overage, over))
         return budget
 
 
@@ -520,10 +520,10 @@ def budget_change(budget: Budget, at_us: int, *, fresh: bool, moved: bool = Fals
     counters = rows.budget_counters(budget, at_us)
     if moved:
         counters |= {
-            "limit_nanos": budget.limit_nanos,
+            "limit_nanos": budget.limit,
             "rule_limit": budget.rule_limit,
             "start_us": budget.start_us,
-            "seed_nanos": budget.seed_nanos,
+            "seed_nanos": budget.seed,
             "resets_us": budget.resets_us,
         }
     return Update("budget", counters)

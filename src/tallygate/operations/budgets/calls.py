@@ -48,10 +48,10 @@ class Books:
         for hold in call.holds:
             budget = self._budget(hold.budget_id)
             is_window = budget.start_us is not None
-            added = more.pop(hold.budget_id, 0) if is_window else cost.of(budget) - hold.booked_nanos
-            held = hold.amount_nanos if pending else 0
-            self.known[hold.budget_id] = lifecycle.add(budget, added, held_nanos=held)
-            holds.append(replace(hold, booked_nanos=hold.booked_nanos + added))
+            added = more.pop(hold.budget_id, 0) if is_window else cost.of(budget) - hold.booked
+            held = hold.held if pending else 0
+            self.known[hold.budget_id] = lifecycle.add(budget, added, held=held)
+            holds.append(replace(hold, booked=hold.booked + added))
         for budget_id, added in more.items():
             self.known[budget_id] = lifecycle.add(self._budget(budget_id), added)
             holds.append(Hold(budget_id, 0, added))

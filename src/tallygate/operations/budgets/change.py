@@ -12,7 +12,7 @@ from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.rules import rolling_us
 from tallygate.core.gate.wording import budget_name, raise_by, short_name, standing_of
 from tallygate.core.lock import LIMIT_CHANGED
-from tallygate.core.model import Budget, Session
+from tallygate.core.model import Budget, Quantity, Session
 from tallygate.core.money import AMOUNT_NANOS_MAX, COUNTED, format_amount, to_unit_nanos
 from tallygate.core.words import BudgetMode
 from tallygate.ledger import rows
@@ -48,7 +48,7 @@ OPEN_LOOKED_AT = 1000
 
 
 def raise_budget(
-    rt: Runtime, budget_id: str, amount_nanos: int, *, reason: str, authority: Authority, seen: Budget | None = None
+    rt: Runtime, budget_id: str, amount: Quantity, *, reason: str, authority: Authority, seen: Budget | None = None
 ) -> Budget:
     """Add an amount to a limit, so that halted work goes on with its history; returns the new budget.
 
@@ -56,20 +56,20 @@ def raise_budget(
     met yet is written down with its new limit.
     """
     authority.require(Loosening.BUDGET_RAISE)
-    return _change(rt, budget_id, None, amount_nanos, reason=reason, authority=authority, seen=seen)
+    return _change(rt, budget_id, None, amount, reason=reason, authority=authority, seen=seen)
 
 
-def set_budget(rt: Runtime, budget_id: str, limit_nanos: int, *, reason: str, authority: Authority) -> Budget:
+def set_budget(rt: Runtime, budget_id: str, limit: Quantity, *, reason: str, authority: Authority) -> Budget:
     """Give a budget another limit; under what is committed it names the difference as overage.
 
     A lower one is anybody's to set, a higher one the user's.
     """
-    if authority.lock is not None and _raises(rt, budget_id, limit_nanos):
+    if authority.lock is not None and _raises(rt, budget_id, limit):
         authority.require(Loosening.BUDGET_SET)  # before the ledger is held: a passphrase takes its time
-    return _change(rt, budget_id, limit_nanos, 0, reason=reason, authority=authority)
+    return _change(rt, budget_id, limit, 0, reason=reason, authority=authority)
 
 
-def _raises(rt: Runtime, budget_id: str, limit_nanos: int) -> bool:
+def _raises(rt: Runtime, budget_id: str, limit: Quantity) -> bool:
     """Whether a limit is above the one that holds now."""
     with rt.reading() as reader:
         kept = reader.budget(budget_id)
@@ -77,10 +77,7 @@ def _raises(rt: Runtime, budget_id: str, limit_nanos: int) -> bool:
             kept = reader.budget(head_id(kept))
         if kept is not None and is_head(kept):
             kept = rolled(reader, kept, rt.services.clock_us())
-        return (
-            kept is not None
-            and limit_nanos > as_signed(rt, reader, limited_now(rt, kept, rt.services.clock_us())).limit_nanos
-        )
+        return kept is not None and limit > as_signed(rt, reader, limited_now(rt, kept, rt.services.clock_us())).limit
 
 
 def started_in(reader: SessionReader, authority: Authority) -> str | None:
@@ -94,8 +91,8 @@ def started_in(reader: SessionReader, authority: Authority) -> str | None:
 def _change(
     rt: Runtime,
     budget_id: str,
-    limit_nanos: int | None,
-    added_nanos: int,
+    limit: Quantity | None,
+    added: Quantity,
     *,
     reason: str,
     authority: Authority,
@@ -108,7 +105,7 @@ def _change(
         kept, budget = stored, stored or seen
         if stored is not None:
             budget = rolled(tx, stored, tx.at_us) if is_head(stored) else stored
-            if seen is None or seen.limit_nanos != budget.limit_nanos:
+            if seen is None or seen.limit != budget.limit:
                 # What is changed is the limit that the next step would be held to, which is what was shown.
                 kept, budget = limited_now(rt, stored, tx.at_us), limited_now(rt, budget, tx.at_us)
         if budget is None:
@@ -118,20 +115,20 @@ def _change(
                 code="unknown_budget",
             )
         budget = as_signed(rt, tx, budget)
-        if seen is not None and budget.limit_nanos != seen.limit_nanos:
+        if seen is not None and budget.limit != seen.limit:
             raise Conflict(
-                f"The limit of budget {budget_id!r} is {format_amount(budget.limit_nanos, budget.unit)} by now; "
-                f"the user was shown {format_amount(seen.limit_nanos, seen.unit)}. It stays as it is.",
+                f"The limit of budget {budget_id!r} is {format_amount(budget.limit, budget.unit)} by now; "
+                f"the user was shown {format_amount(seen.limit, seen.unit)}. It stays as it is.",
                 hint="See what is left now; ask again if that is not enough.",
                 code="budget_changed",
             )
-        wanted = budget.limit_nanos + added_nanos if limit_nanos is None else limit_nanos
+        wanted = budget.limit + added if limit is None else limit
         if wanted > AMOUNT_NANOS_MAX:
             shown, most = (format_amount(amount, budget.unit) for amount in (wanted, AMOUNT_NANOS_MAX))
             raise InvalidArgument("amount", f"A limit of {shown} is above {most}.")
         sign = None
-        if wanted > budget.limit_nanos:
-            what = Loosening.BUDGET_SET if limit_nanos is not None else Loosening.BUDGET_RAISE
+        if wanted > budget.limit:
+            what = Loosening.BUDGET_SET if limit is not None else Loosening.BUDGET_RAISE
             sign = signing(rt, tx, authority, what)
             replace(authority, lock=None).require(what)  # nobody is asked anything while the ledger is held
         if rolling_us(budget.period) is not None:
@@ -140,8 +137,8 @@ def _change(
             changed = lifecycle.change_limit(budget, wanted)
             row: dict[str, Value] = {
                 "budget_id": budget_id,
-                "limit_nanos": changed.limit_nanos,
-                "overage_nanos": changed.overage_nanos,
+                "limit_nanos": changed.limit,
+                "overage_nanos": changed.overage,
                 "touched_us": tx.at_us,
                 **_rule_limit(stored, changed),
             }
@@ -153,8 +150,8 @@ def _change(
             "budget_id": budget.name,
             "at_us": next(moment for moment in count(tx.at_us) if moment not in taken),
             "unit": budget.unit,
-            "before_nanos": budget.limit_nanos,
-            "limit_nanos": changed.limit_nanos,
+            "before_nanos": budget.limit,
+            "limit_nanos": changed.limit,
             "door": authority.door.value,
             "actor": authority.actor,
             "reason": reason,
@@ -164,7 +161,7 @@ def _change(
         note: dict[str, Value] = {
             "actor": authority.actor,
             "reason": reason,
-            "limit_before_nanos": budget.limit_nanos,
+            "limit_before_nanos": budget.limit,
             "door": authority.door.value,
         }
         around = {"beneath": authority.beneath, "inside": inside, "rule_nanos": budget.rule_limit}
@@ -188,24 +185,24 @@ def _rolling_change(
     A limit below that of the settings stays until the user says otherwise: tightening never lapses.
     """
     head = kept or replace(standing, budget_id=standing.name, start_us=0, resets_us=None, head=None, **_EMPTY)
-    base = min(wanted, head.limit_nanos if head.rule_limit is None else head.rule_limit)
+    base = min(wanted, head.limit if head.rule_limit is None else head.rule_limit)
     kept_raises = [(added, until_us) for added, until_us in head.raises if tx.at_us < until_us]
     more = wanted - base - sum(added for added, _ in kept_raises)
     if more > 0:
         kept_raises.append((more, aged_out_us(tx, head, tx.at_us)))
     elif more < 0:
         kept_raises = [(wanted - base, max(until_us for _, until_us in kept_raises))] if wanted > base else []
-    changed = replace(head, limit_nanos=base, raises=tuple(kept_raises))
+    changed = replace(head, limit=base, raises=tuple(kept_raises))
     if kept is None:
-        return replace(standing, limit_nanos=wanted), budget_change(changed, tx.at_us, fresh=True)
+        return replace(standing, limit=wanted), budget_change(changed, tx.at_us, fresh=True)
     row: dict[str, Value] = {
         "budget_id": head.budget_id,
-        "limit_nanos": changed.limit_nanos,
+        "limit_nanos": changed.limit,
         "raises": rows.raises_text(changed.raises),
         "touched_us": tx.at_us,
         **_rule_limit(stored, changed),
     }
-    return replace(standing, limit_nanos=wanted), Update("budget", row)
+    return replace(standing, limit=wanted), Update("budget", row)
 
 
 # --- ask -------------------------------------------------------------------------------------------------------------
@@ -241,7 +238,7 @@ def request_of(rt: Runtime, session_id: str, usd_nanos: int, reason: str) -> Req
     amount = format_amount(usd_nanos)
     if budget.unit != "USD":
         amount += f" ({format_amount(added, budget.unit)})"
-    after = format_amount(budget.limit_nanos + added, budget.unit)
+    after = format_amount(budget.limit + added, budget.unit)
     question = (
         f"An agent asks for {amount} more.\n{standing_of(budget)} With that its limit is {after}.\n"
         f"Session: {short_name(session.session_id)}, client {session.client}.\nThe agent's reason: {reason}"
@@ -259,7 +256,7 @@ def grant(
     budget_id, limit = seen
     with rt.reading() as reader:
         bound, budgets = _money_budgets(rt, reader, session_id)
-        budget = next((b for b in budgets if b.name == budget_id and b.limit_nanos == limit), None)
+        budget = next((b for b in budgets if b.name == budget_id and b.limit == limit), None)
         whole = next((b for b in bound.to.budgets if b.name == budget_id), None)
         whole = None if whole is None else as_signed(rt, reader, whole)
     if budget is None or whole is None:
@@ -271,12 +268,12 @@ def grant(
     added = to_unit_nanos(usd_nanos, budget.usd_nanos)
     changed = raise_budget(rt, budget_id, added, reason=reason, authority=authority, seen=whole)
     # What is raised is the budget of everybody; a session whose own rule is stricter stays below it by as much.
-    return replace(changed, limit_nanos=changed.limit_nanos - (whole.limit_nanos - budget.limit_nanos))
+    return replace(changed, limit=changed.limit - (whole.limit - budget.limit))
 
 
 def granted(limit_before: int, after: Budget) -> str:
     """What to tell the agent of a budget that was raised."""
-    added, limit = (format_amount(n, after.unit) for n in (after.limit_nanos - limit_before, after.limit_nanos))
+    added, limit = (format_amount(n, after.unit) for n in (after.limit - limit_before, after.limit))
     return f"The user raised the budget of {budget_name(after)} by {added}; its limit is {limit} now."
 
 

@@ -114,7 +114,7 @@ class Unsure:
                 for prices in (self.approximate, self.assumed)
             )
             found = Split(*amounts)
-        return found.within(budget.spent_nanos + budget.carried_nanos)
+        return found.within(budget.spent + budget.carried)
 
     def _spent(self, session_id: str) -> list[PricedSum]:
         return self._reader.spent_at(session_id, self._all) if self._all else []
@@ -162,7 +162,7 @@ def in_doubt(rt: Runtime, reader: Reader, request: CallRequest, budgets: Iterabl
     unsure: Unsure | None = None
     most = 0, refusing[0]
     for budget in refusing:
-        missing = (asked.of(budget) if own is Certainty.KNOWN else 0) - budget.available_nanos
+        missing = (asked.of(budget) if own is Certainty.KNOWN else 0) - budget.available
         if missing <= 0:
             continue
         unsure = unsure or Unsure(reader, rt.workspace.place_of)

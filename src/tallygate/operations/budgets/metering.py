@@ -200,7 +200,7 @@ class Meter:
                 self._observed(call, -each.cost_nanos)
         if current is not None:
             self._observed(current, stored.cost_nanos - sum(each.cost_nanos for each in mine))
-            if current.state is CallState.EXPIRED and any(hold.booked_nanos for hold in current.holds):
+            if current.state is CallState.EXPIRED and any(hold.booked for hold in current.holds):
                 # What stood booked, as nobody had reported on it, gives way to its first response.
                 self._touch(reconciled_by_transcript(self._unbooked(current), self._tx.at_us))
             calls = self._calls[session_id]  # they were looked through for this one
@@ -320,10 +320,10 @@ class Meter:
         for hold in call.holds:
             budget = self._budget(hold.budget_id)
             used = cost.of(budget) - sum(each.amount.of(budget) for each in befores)
-            freed[hold.budget_id] = max(min(hold.amount_nanos, used), 0)
+            freed[hold.budget_id] = max(min(hold.held, used), 0)
         if not any(freed.values()):
             return {}
-        holds = tuple(replace(hold, amount_nanos=hold.amount_nanos - freed[hold.budget_id]) for hold in call.holds)
+        holds = tuple(replace(hold, held=hold.held - freed[hold.budget_id]) for hold in call.holds)
         self._touch(replace(call, holds=holds))
         return freed
 
@@ -340,9 +340,9 @@ class Meter:
         holds = []
         for hold in call.holds:
             is_window = self._budget(hold.budget_id).start_us is not None
-            added = less.pop(hold.budget_id, 0) if is_window else -hold.booked_nanos
+            added = less.pop(hold.budget_id, 0) if is_window else -hold.booked
             self._add(hold.budget_id, added)
-            holds.append(replace(hold, booked_nanos=hold.booked_nanos + added))
+            holds.append(replace(hold, booked=hold.booked + added))
         for budget_id, added in less.items():
             self._add(budget_id, added)
             holds.append(Hold(budget_id, 0, added))
@@ -352,7 +352,7 @@ class Meter:
         """End pending calls of a session whose use is known, and learn from what they came to."""
         for call in calls:
             for hold in call.holds:
-                self._add(hold.budget_id, 0, held=hold.amount_nanos)
+                self._add(hold.budget_id, 0, held=hold.held)
             self._touch(reconciled_by_transcript(call, self._tx.at_us))
             self._learned += sample_of(self._tx, call, call.observed_nanos or 0, CostOrigin.OBSERVED, session)
 
@@ -363,7 +363,7 @@ class Meter:
         return self._budgets[budget_id]
 
     def _add(self, budget_id: str, more: int, *, held: int = 0) -> None:
-        self._budgets[budget_id] = lifecycle.add(self._budget(budget_id), more, held_nanos=held)
+        self._budgets[budget_id] = lifecycle.add(self._budget(budget_id), more, held=held)
         self._touched_budgets.add(budget_id)
 
     def _touch(self, call: Call) -> None:
@@ -379,7 +379,7 @@ def reconciled_by_transcript(call: Call, at_us: int) -> Call:
         cost_basis="transcript",
         expires_us=None,
         resolved_us=at_us,
-        holds=tuple(replace(hold, amount_nanos=0) for hold in call.holds),
+        holds=tuple(replace(hold, held=0) for hold in call.holds),
     )
 
 

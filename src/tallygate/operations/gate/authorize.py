@@ -137,13 +137,13 @@ def _checked(rt: Runtime, session_id: str, step: StatedStep | None) -> BudgetSta
     tightest = policy.tightest(budgets) or own
     state = BudgetState(
         session_id=session_id,
-        remaining_nanos=in_usd(tightest.available_nanos, tightest),
+        remaining_nanos=in_usd(tightest.available, tightest),
         # By its pressure alone an agent must not go on in a session that takes nothing more.
         pressure=policy.pressure(fullest, rt.workspace.policy.pressure_percents)
         if session.is_open
         else Pressure.CRITICAL,
-        used_nanos=fullest.committed_nanos,
-        limit_nanos=fullest.limit_nanos,
+        used_nanos=fullest.committed,
+        limit_nanos=fullest.limit,
         would=would,
     )
     if request is None or request.expected is None or not session.is_open:
@@ -242,9 +242,9 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
     return BudgetChecked(
         allowed=verdict.allowed,
         reason=verdict.reason,
-        remaining=spoken.of(tightest.available_nanos, tightest),
-        used=tightest.committed_nanos,
-        limit=tightest.limit_nanos,
+        remaining=spoken.of(tightest.available, tightest),
+        used=tightest.committed,
+        limit=tightest.limit,
         currency=spoken.unit,
         decided_by=refusing,
         command=command,

@@ -91,7 +91,7 @@ def look_ahead(rt: Runtime, reader: Reader, event: HookEvent, session: Session) 
     # So little is left that a response which is not counted yet could decide.
     twice = Amount(2 * request.estimate_nanos)
     budgets = budgets_now(rt, reader, session, rt.services.clock_us())
-    is_pressed = any(budget.available_nanos < twice.of(budget) for budget in budgets)
+    is_pressed = any(budget.available < twice.of(budget) for budget in budgets)
     return Ahead(request, recent, is_pressed or _is_ahead(rt, reader, event, session, recent))
 
 
@@ -205,7 +205,7 @@ def _still_refused(rt: Runtime, session: Session, request: CallRequest) -> tuple
         return GateAnswer.from_json(stored.reply), request
     if given is None:
         return None, held
-    left = "\n".join(f"{budget.budget_id} {budget.available_nanos}" for budget in budgets)
+    left = "\n".join(f"{budget.budget_id} {budget.available}" for budget in budgets)
     left += "" if off is None else f"\noff {off.from_us}"
     return None, replace(held, client_key=f"{held.client_key}:{hashlib.sha256(left.encode()).hexdigest()[:16]}")
 

@@ -306,7 +306,7 @@ def word_answer(rt: Runtime, reader: Reader, outcome: GateOutcome, call_id: str 
         message=_told(rt, request, decision, ahead.warning or outcome.why_no_target)
         if outcome.off is None
         else off_told(outcome.off, rt.workspace.zone),
-        remaining_nanos=None if tightest is None else in_usd(tightest.available_nanos, tightest),
+        remaining_nanos=None if tightest is None else in_usd(tightest.available, tightest),
         pressure=policy.pressure(fullest, rt.workspace.policy.pressure_percents),
         target_model=None if decision.target is None else decision.target.model,
         saves_nanos=None if decision.target is None else decision.target.saves_nanos or None,
@@ -409,9 +409,9 @@ def _write(rt: Runtime, tx: Tx, outcome: GateOutcome, written: _Written) -> str:
     if decision.action is Action.HALT and (b := decision.decided_by) is not None:
         note = {
             "budget_id": b.name,
-            "limit_nanos": b.limit_nanos,
-            "spent_nanos": b.spent_nanos + b.carried_nanos,
-            "reserved_nanos": b.reserved_nanos,
+            "limit_nanos": b.limit,
+            "spent_nanos": b.spent + b.carried,
+            "reserved_nanos": b.reserved,
             "requested_nanos": needed(request).of(b),
         }
     kind = {CallState.DENIED: "call.denied", CallState.PENDING: "call.authorized"}.get(call.state, "call.recorded")
@@ -453,7 +453,7 @@ def _call(rt: Runtime, tx: Tx, outcome: GateOutcome, written: _Written, price_id
     holds: tuple[Hold, ...] = ()
     if pending:
         pairs = zip(outcome.applicable.budgets, outcome.after, strict=True)
-        holds = tuple([Hold(after.budget_id, after.reserved_nanos - before.reserved_nanos) for before, after in pairs])
+        holds = tuple([Hold(after.budget_id, after.reserved - before.reserved) for before, after in pairs])
     elif recorded:
         holds = tuple([Hold(budget.budget_id, 0, outcome.weight.of(budget)) for budget in outcome.after])
     return Call(
@@ -529,7 +529,7 @@ def target_of(
         candidates,
         context_tokens=context,
         output_tokens=request.completion_tokens,
-        left_nanos=in_usd(budget.available_nanos, budget),
+        left_nanos=in_usd(budget.available, budget),
         warm=warm,
     )
     if target is not None:

@@ -98,11 +98,7 @@ def start_session(rt: Runtime, opening: Opening) -> OpenedSession:
         for other in every
         if other is not own
         and other.mode is BudgetMode.HARD
-        and (
-            other.unit in COUNTED
-            or own.unit in COUNTED
-            or in_usd(other.available_nanos, other) < in_usd(own.limit_nanos, own)
-        )
+        and (other.unit in COUNTED or own.unit in COUNTED or in_usd(other.available, other) < in_usd(own.limit, own))
     )
     return OpenedSession(session, every, tighter, price.warning)
 
@@ -157,7 +153,7 @@ def own_new_budget(session: Session, limit_nanos: int, mode: BudgetMode) -> Budg
         scope_key=session.session_id,
         unit=session.currency,
         mode=mode,
-        limit_nanos=limit_nanos,
+        limit=limit_nanos,
         touched_us=session.started_us,
         usd_nanos=session.usd_nanos,
         rate_day=session.rate_day,
@@ -173,7 +169,7 @@ def policy_budgets(rt: Runtime, session: Session, own: Budget) -> list[Budget]:
             continue
         # A warning at less stands for no stop: a soft budget of its own leaves a higher hard one in force.
         stops = rule.mode is BudgetMode.HARD and own.mode is BudgetMode.SOFT
-        if rule.unit == own.unit and rule.limit >= own.limit_nanos and not stops:
+        if rule.unit == own.unit and rule.limit >= own.limit and not stops:
             continue
         name = f"{session.session_id}:{rule.unit}" + (":soft" if rule.mode is BudgetMode.SOFT else "")
         found.append(
@@ -182,7 +178,7 @@ def policy_budgets(rt: Runtime, session: Session, own: Budget) -> list[Budget]:
                 budget_id=name,
                 unit=rule.unit,
                 mode=rule.mode,
-                limit_nanos=rule.limit,
+                limit=rule.limit,
                 usd_nanos=rule.usd_nanos,
                 rate_day=rule.rate_day,
                 rule_limit=None,
@@ -477,11 +473,11 @@ def start_budget(
     day = rate.day if opened.session.rate_day is None else date.fromisoformat(opened.session.rate_day)
     if (opened.session.usd_nanos, day) != (rate.usd_per_unit_nanos, rate.day):
         rate = Rate(opened.session.usd_nanos, day, "rate", opened.session.currency)
-    return BudgetStarted(opened.session, own.limit_nanos, rate.text)
+    return BudgetStarted(opened.session, own.limit, rate.text)
 
 
 def _same_wish(rt: Runtime, session: Session, own: Budget, wanted: BudgetWanted) -> None:
-    limit = own.limit_nanos if own.rule_limit is None else own.rule_limit
+    limit = own.limit if own.rule_limit is None else own.rule_limit
     fields = (
         ("currency", session.currency, wanted.currency),
         ("budget", exact_text(limit), exact_text(wanted.limit)),

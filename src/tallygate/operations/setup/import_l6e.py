@@ -152,7 +152,7 @@ class _Writer:
             scope_key=self._session.session_id,
             unit="USD",
             mode=BudgetMode.HARD,
-            limit_nanos=self._kept.limit_nanos,
+            limit=self._kept.limit_nanos,
             touched_us=self._session.ended_us or 0,
         )
 
@@ -318,9 +318,7 @@ class _Writer:
 
     def _book(self, before_nanos: int, cost_nanos: int) -> None:
         self._brought.nanos += cost_nanos - before_nanos
-        self._budget = lifecycle.settle(
-            self._budget, held_nanos=0, booked_before_nanos=before_nanos, cost_nanos=cost_nanos
-        )
+        self._budget = lifecycle.settle(self._budget, held=0, booked_before=before_nanos, cost=cost_nanos)
 
     def _flush(self) -> None:
         session, first = self._session, not self._is_written

@@ -113,7 +113,7 @@ def _held(reader: BudgetReader, event: JournalEvent, stated: Row) -> Iterator[Bu
         # What was changed since is undone; the first change after the step tells what the limit was.
         changed = [each for each in reader.limit_changes([budget_id], _CHANGES) if each.at_us > event.at_us]
         first = min(changed, key=lambda each: each.at_us, default=None)
-        limit = budget.limit_nanos if first is None else first.before_nanos
+        limit = budget.limit if first is None else first.before
         spent, reserved = row["spent_nanos"], row["reserved_nanos"] - amount
         carried = None if budget.head is not None else 0
         yield BudgetThen(budget.name, budget.unit, limit, spent, reserved, amount, budget.resets_us, carried)

@@ -215,14 +215,14 @@ def limit_changes(rt: Runtime, budgets: Iterable[Budget]) -> list[LimitChange]:
     """How the limits of these budgets were changed, the oldest first; one that was set to what it was is none."""
     with rt.reading() as reader:
         found = reader.limit_changes([each.budget_id for each in budgets], SHOWN_MAX)
-    return [each for each in found if each.limit_nanos != each.before_nanos]
+    return [each for each in found if each.limit != each.before]
 
 
 def newest_limit_changes(rt: Runtime, limit: int) -> list[LimitChange]:
     """How limits were changed last, the newest first."""
     with rt.reading() as reader:
         found = reader.newest_limit_changes(limit)
-    return [each for each in found if each.limit_nanos != each.before_nanos]
+    return [each for each in found if each.limit != each.before]
 
 
 def standing(rt: Runtime, *, limit: int) -> LedgerStanding:
@@ -333,8 +333,8 @@ def _leaves_less(other: Budget, changed: Budget) -> bool:
     if other.mode is not BudgetMode.HARD:
         return False
     if other.unit in COUNTED or changed.unit in COUNTED:
-        return other.available_nanos <= 0  # how calls and money compare is not known, only that nothing goes on
-    return in_usd(other.available_nanos, other) < in_usd(changed.available_nanos, changed)
+        return other.available <= 0  # how calls and money compare is not known, only that nothing goes on
+    return in_usd(other.available, other) < in_usd(changed.available, changed)
 
 
 def standing_now(rt: Runtime, reader: Reader, budget: Budget) -> Budget:
@@ -369,7 +369,7 @@ def _line(rt: Runtime, reader: Reader, session: Session, unsure: Unsure) -> Sess
         session=session,
         own=own,
         spent_nanos=spent,
-        left_nanos=None if tightest is None else in_usd(tightest.available_nanos, tightest),
+        left_nanos=None if tightest is None else in_usd(tightest.available, tightest),
         pressure=(
             Pressure.CRITICAL if fullest is None else policy.pressure(fullest, rt.workspace.policy.pressure_percents)
         ),

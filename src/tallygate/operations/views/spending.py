@@ -150,10 +150,10 @@ def summary(rt: Runtime, session_id: str, currency: str | None = None) -> SpendS
     shares = _shares(observed, calls)
     return SpendSummary(
         session=session,
-        limit=spoken.of(own.limit_nanos, own),
-        spent=spoken.of(own.spent_nanos, own),
-        reserved=spoken.of(own.reserved_nanos, own),
-        remaining=spoken.of(tightest.available_nanos, tightest),
+        limit=spoken.of(own.limit, own),
+        spent=spoken.of(own.spent, own),
+        reserved=spoken.of(own.reserved, own),
+        remaining=spoken.of(tightest.available, tightest),
         tokens=sum((share.tokens for share in shares), Tokens()),
         calls=sum(share.calls for share in shares),
         models=tuple(replace(share, cost=spoken.of_usd(share.cost)) for share in shares),
