@@ -133,6 +133,7 @@ class _Ahead:
                 waiting, self._waiting = self._waiting, []
             if not waiting:
                 return
+            # Written outside of the lock: whoever hands over more must not wait for a slow reader.
             together = b"".join(waiting)
             try:
                 self._out.write(together)

@@ -149,6 +149,7 @@ def repository(folder: str, git_dir: str | None) -> GitTree | None:
         if found is None:
             return None
         top, own = found, found / ".git"
+        # In a worktree or a submodule `.git` is a file that says where it is.
         if own.is_file():
             own = top / (read_text(str(own)) or "").removeprefix("gitdir:").strip()
     return GitTree(str(top), lambda relative: _keeps(own / "index", relative))

@@ -160,6 +160,7 @@ class Price:
         """The rates of a request that reads this many tokens: the highest tier it is above."""
         best: ContextTier | None = None
         for tier in self.tiers:
+            # Above the threshold the whole request has the tier's rates, not only what is beyond it.
             if context_tokens > tier.above_context_tokens and (
                 best is None or tier.above_context_tokens > best.above_context_tokens
             ):

@@ -223,6 +223,7 @@ def mark_in(slot: bytes) -> Mark | None:
     """The mark that a slot holds; None where it is torn, damaged or empty."""
     raw = slot.rstrip(b" \n")
     body, told = raw[:-_SUM_DIGITS], raw[-_SUM_DIGITS:]
+    # The sum stands behind what it is of: a slot that was written in part fits none.
     if len(slot) != SLOT_BYTES or hashlib.sha256(body).hexdigest()[:_SUM_DIGITS].encode() != told:
         return None
     try:

@@ -50,6 +50,7 @@ def put_in(
                 new, notes, after = (text if made is None else made), [], {}
     except Malformed as error:
         raise malformed(path, error) from error
+    # No file was there, and none is needed: an empty one is not made.
     if content is None and not new:
         return None, after, notes
     return (content if new == text and content is not None else _bytes(path, mark + new)), after, notes

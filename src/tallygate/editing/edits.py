@@ -106,6 +106,7 @@ def belongs_to_us(path: tuple[str, ...], root: Any) -> bool:
         return False
     if path[0] == "env":
         return has_our_telemetry(root["env"])
+    # Everything else that we put stands under a name of ours; a status line has one place, whoever fills it.
     return is_ours(value) if path == ("statusLine",) else True
 
 

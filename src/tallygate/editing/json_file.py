@@ -125,9 +125,11 @@ def _hook(text: str, edit: Hook, trace: JsonTrace) -> str:
         trace.hooks.append(edit.path)
     if not found:
         return trace.put((*edit.path, ""), at.add_item(text, edit.path, edit.item))
+    # Twice in one list, as two versions may have left it: the first stays, where the user may have moved it.
     for _ in found[1:]:
         text = _cut(text, edit.path, _ours(text, edit.path)[-1], trace)
     ours = _ours(text, edit.path)[0]
+    # In a group of the user's own only our entry changes; its matcher is theirs.
     node, wanted = (ours.entry, dict(edit.entry)) if ours.shared else (ours.item, edit.item)
     return text if plain(text, node) == wanted else at.replace_value(text, node, wanted)
 

@@ -251,6 +251,7 @@ def find(text: str, path: Path) -> Node | None:
             return None
         if node.sign != "{":
             raise Malformed(line_of(text, node.start), f"{'.'.join(path[:depth])} is no object")
+        # Readers differ in which of two they take: an edit of one might be of the other.
         if node.times(key) > 1:
             raise Malformed(line_of(text, node.start), f"{'.'.join(path[: depth + 1])} stands there twice")
         child = node.child(key)
@@ -334,6 +335,7 @@ def _insert(text: str, path: Path, sign: str, key: str | None, value: Any) -> Pu
 def _append(text: str, container: Node, key: str | None, value: Any) -> Put:
     first, last = container.children[0], container.children[-1]
     after = last.end if last.comma is None else last.comma + 1
+    # A comment on the line of the last entry is of that entry: what is new comes behind it.
     place, ends_line = _behind_comments(text, after, container.end - 1)
     across = "\n" in text[container.start : first.start]
     newline = _newline(text)
@@ -343,6 +345,7 @@ def _append(text: str, container: Node, key: str | None, value: Any) -> Put:
     else:
         compact = _is_compact(text, container)
         piece = ("" if compact else " ") + _entry(text, key, value, None, compact=compact)
+    # A comma behind the last entry is how this file is written: the new last one has one, too.
     if last.comma is not None:
         return Put(text[:place] + piece + "," + text[place:])
     return Put(text[: last.end] + "," + text[last.end : place] + piece + text[place:])

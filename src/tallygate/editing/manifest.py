@@ -121,6 +121,7 @@ def _records(stored: Mapping[str, Any]) -> list[Record]:
 
 
 def _record(stored: Mapping[str, Any]) -> Record:
+    # It says which files are put back and removed: whatever is not as we write it is refused as a whole.
     record = Record(**stored)
     texts = (record.target, record.kind, record.scope, record.written)
     lists = (record.owners, record.folders)

@@ -36,6 +36,7 @@ def apply(text: str, edits: Sequence[Block], trace: TextTrace) -> tuple[str, lis
     found = _block(text)
     if found is not None:
         start, end = found
+        # Line ends behind the block are the user's, and say nothing of what is in it.
         same = text[start:end].rstrip("\r\n") == body.rstrip("\r\n")
         return (text if same else text[:start] + body.rstrip("\r\n") + text[end:]), []
     if not text:

@@ -149,11 +149,13 @@ def _update(text: str, edit: Table, existing: Mapping[str, Any], trace: TomlTrac
     changed = {key: value for key, value in edit.values.items() if existing.get(key) != value}
     inserted = trace.inserted.get(edit.path, "")
     if inserted and text.count(inserted) == 1:
+        # What we put in and nobody touched is known to the letter; the new text takes its place in what is remembered.
         place = text.index(inserted)
         new = _after_update(document, table, changed, text)
         trace.inserted[edit.path] = new[place : len(new) - len(text) + place + len(inserted)]
         return _checked(text, new, edit)
     if edit.path not in trace.inserted:
+        # The user's own values, kept once: a second edit must not take ours for theirs.
         known = trace.before.setdefault(edit.path, {})
         for key in changed:
             known.setdefault(key, copy.deepcopy(existing.get(key)))

@@ -113,6 +113,8 @@ class Anchor:
         """What is remembered; files that are not there or cannot be read remember nothing."""
         found = [(file, *_read(file)) for file in self.files]
         others = [(file, *_read(file)) for file in self._of_others()]
+        # A container gets another host name at each start: what an earlier one wrote of this very ledger counts as its
+        # own.
         ours = {file for file, _, _ in others if self._shares_the_disk(file)}
         near = [*found, *(each for each in others if each[0] in ours)]
         marks = in_force(mark for _, those, _ in near for mark in those)
@@ -299,6 +301,7 @@ def _tidy(made: Path) -> None:
     """
     of_path = made.name.partition("-")[0] + "-"
     with os.scandir(made.parent) as found:
+        # A folder of any size may not hold up the start of a server.
         for entry in itertools.islice(found, LOOKED_AT_MAX):
             if entry.name.endswith(ENDING) and not entry.name.startswith(of_path) and _is_over(Path(entry.path)):
                 Path(entry.path).unlink(missing_ok=True)

@@ -54,6 +54,8 @@ class Tables(Protocol):
 def apply(tenant: str, stated: Iterable[Stated], tables: Tables) -> None:
     """Do to the tables what one event states, in its order."""
     for op, table, row in stated:
+        # A table or an operation that is not known comes from a newer program, or from somebody's hand: either is told
+        # of, never passed over.
         if table not in KEYS:
             tables.fault(f"table {table!r}")
         elif op == "~":
@@ -132,6 +134,7 @@ class SqlTables:
 
     def _made(self, op: str, table: str, names: tuple[str, ...]) -> str:
         """The statement of an operation on some columns of a table, made once."""
+        # Names go into the statement as they are: only those of our own columns may.
         ensure(set(names) <= set(self._columns[table]), f"{table} has not all of the columns {', '.join(names)}")
         where = "tenant = :tenant AND " + " AND ".join(f"{name} = :{name}" for name in KEYS[table])
         if op == "+":

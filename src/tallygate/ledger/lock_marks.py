@@ -51,6 +51,7 @@ class LockMarks:
         found: dict[str, LockMark] = {}
         for file in self._files():
             keyid = file.name[len(self._of_path) : -len(ENDING)]
+            # A copy that says nothing must not hide one that can be read.
             if keyid == LOST or (keyid in found and found[keyid].events):
                 continue
             found[keyid] = _read(file, keyid)

@@ -141,6 +141,7 @@ def _check(descriptor: int, path: Path) -> None:
         raise RunLogError(f"The run log {path} is not a regular file.", hint="Remove it or set TALLYGATE_LOG_PATH.")
     if found.st_uid != os.getuid():
         raise RunLogError(f"The run log {path} belongs to uid {found.st_uid}.", hint="Set TALLYGATE_LOG_PATH.")
+    # Whoever has another name for it could put it anywhere, and would read every line.
     if found.st_nlink != 1:
         raise RunLogError(f"The run log {path} has {found.st_nlink} names (hard links).", hint="Remove the others.")
     if found.st_mode & 0o022:

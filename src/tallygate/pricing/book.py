@@ -226,6 +226,7 @@ class PriceBook:
 
         A client's word for it counts, and above all its word against it: free variants have been billed.
         """
+        # Told no by whoever bills: no free variant and no gateway says otherwise.
         if terms.stated_free is False:
             return False
         if identifier.free and (terms.stated_free or self.catalog.lists_as_free(identifier)):
@@ -249,6 +250,8 @@ class PriceBook:
         if meant is not None:
             note = f"'{identifiers.shown(identifier.text)}' names no host; priced as {meant.key}."
             return replace(meant, approximate=True, warning=note)
+        # What we know better stands in front of the list, what it lacks behind it; a guess of the list comes last of
+        # all.
         if (row := overrides.matching_row(CORRECTED_PRICES, identifier, at)) is not None:
             return overrides.override_price(row, identifier, overrides.OWN_SOURCE)
         if (price := self.catalog.find(identifier, at, certain=True, terms=terms)) is not None:

@@ -392,6 +392,8 @@ def _names(provider: str, identifier: Identifier, spelling: str) -> Iterator[str
         yield from (f"{name}/{spelling}" for name in dict.fromkeys(orgs) if name)
         if spelling.endswith("-latest"):
             yield from (f"~{name}/{spelling}" for name in dict.fromkeys(orgs) if name)
+    # The region first, which may have a price of its own; ids of a region are priced as those of the US where only
+    # these are listed.
     elif provider == "aws" and org is not None:
         if identifier.geo is not None:
             yield f"{identifier.geo}.{org}.{spelling}"

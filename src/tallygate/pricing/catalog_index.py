@@ -102,6 +102,7 @@ class CatalogIndex:
             self._open_ended[provider.id] = [m for m in provider.models if not _is_literal(m.match)]
             for model in provider.models:
                 for name in dict.fromkeys((*_literals(model.match), model.id.lower())):
+                    # The first of two entries under one name, as the list itself would find it.
                     self._exact.setdefault((provider.id, name), model)
                     hosts = self._hosts.setdefault(name.rpartition("/")[2], [])
                     if all(listed is not model for _, listed in hosts):
@@ -113,6 +114,7 @@ class CatalogIndex:
         provider = self.providers.get(provider_id)
         if provider is None:
             return None
+        # An exact name of any host before what merely begins alike.
         for hosted in (provider_id, *(provider.fallback_model_providers or ())):
             if (exact := self._exact.get((hosted, name))) is not None and exact.is_match(name):
                 return exact, Rest.NOTHING
@@ -200,6 +202,7 @@ def variant_at(model: ModelInfo, at: datetime, when: dict[str, str]) -> Variant 
             later = constraint.start_date, variant.prices
     if later is None:
         return None
+    # At noon: a day that begins elsewhere is still this one.
     start = datetime(later[0].year, later[0].month, later[0].day, 12, tzinfo=UTC)
     return Variant(later[1], model.get_prices(start), in_force=False, start=later[0].isoformat())
 
@@ -228,6 +231,7 @@ def convert(model: ModelInfo, price: ModelPrice) -> CatalogRates | None:
     base = _rates(model, values, 0)
     if base is None:
         return None
+    # Each rate may have thresholds of its own: at every one of them all rates are taken together.
     starts = sorted({tier.start for v in values.values() if isinstance(v, TieredPrices) for tier in v.tiers})
     tiers = tuple(
         ContextTier(above_context_tokens=start, rates=rates)

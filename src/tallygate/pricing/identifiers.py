@@ -104,6 +104,7 @@ def _claude_dashed(name: str) -> str:
     if tier is None:
         return name
     rest = [word for i, word in enumerate(words[1:], 1) if i != words.index(tier)]
+    # Two digits at most are a version; a longer number is the day it was built.
     count = next((i for i, word in enumerate(rest) if not is_digits(word) or len(word) > 2), len(rest))
     version, tail = rest[: min(count, 2)], rest[min(count, 2) :]
     first = [*version, tier] if version and version[0] == "3" else [tier, *version]
@@ -138,6 +139,7 @@ def _strip_one(name: str, model_family: str) -> str:
     for ending in endings:
         if name.endswith(ending):
             return name[: -len(ending)]
+    # 20250929 or 2025-09-29.
     for size in (8, 10):
         if len(name) > size and name[-size - 1] in "-@" and _is_date(name[-size:]):
             return name[: -size - 1]
@@ -372,6 +374,7 @@ def _is_ollama_tag(name: str) -> bool:
     if not colon or not base or not tag:
         return False
     size = tag.replace("_", "-").split("-")[0]
+    # `latest` stands behind anything; only where a family of models is before it is it one that runs here.
     if size == "latest":
         return vendors.family_and_vendor(base)[0] != "other"
     digits = size[:-1].lstrip("ea").replace("x", "").replace(".", "")

@@ -215,6 +215,7 @@ def _patterns(pattern: str) -> tuple[str, ...]:
     """
     cut = min(at for sign in _WILD if (at := pattern.find(sign)) >= 0)
     head, tail = pattern[:cut], pattern[cut:]
+    # Behind a sign there may be any host: nothing can be spelled there.
     if "/" in tail:
         return (pattern,)
     bare = identify(head.rstrip("-._ ") or "-")
@@ -222,6 +223,7 @@ def _patterns(pattern: str) -> tuple[str, ...]:
     name = one_name(bare.text)
     if name in _TIERS:
         return (pattern, f"claude-{name}{end}{tail}")
+    # The same letters in another order are another spelling; fewer are a model that the pattern did not mean.
     letters = sorted(char for char in name if char.isalnum())
     said = sorted(char for char in bare.name if char.isalnum())
     if letters not in (said, sorted([*said, *"claude"])):

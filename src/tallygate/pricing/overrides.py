@@ -241,6 +241,7 @@ def _same_model(pattern: str, identifier: Identifier) -> bool:
         return False
     if "/" not in pattern:
         return True
+    # What stands before the name must be there in the id as well, unless it is a host that everybody knows.
     own = {part for part in pattern.split("/")[:-1] if part not in _KNOWN_PREFIXES}
     return own <= set(identifier.text.split("/")[:-1]) and _channel_of(pattern) in (None, *providers_of(identifier))
 

@@ -124,9 +124,11 @@ def read(text: str) -> IdReading | None:
     >>> sorted(read("My Claude.Opus_4-7 (proxy)").words), read("auto")
     (['4.7', 'claude', 'opus'], None)
     """
+    # The beginning says who serves it and the end which model: of an id of any length these are read.
     cut = text if len(text) <= 2 * _READ_MAX else f"{text[:_READ_MAX]}/{text[-_READ_MAX:]}"
     plain = plain_letters(cut)
     parts = [part for part in plain.split("/") if part]
+    # The model stands last; what is before it may be a host that bears the name of a family.
     for part in reversed(parts):
         found = None if part is not parts[-1] and part in VENDORS else _read(list(_words(part)))
         if found is not None:
@@ -186,6 +188,7 @@ def _number(word: str, before: str, kept: list[str]) -> None:
 
     Dates are not kept, nor numbers of what is somebody's own (`my-proxy-2-claude`).
     """
+    # Three digits and more are a date, a build or a size of context.
     if len(word) > 2 or not kept:
         return
     if before in _FAMILY_OF and len(word) == 2 and (word[1] != "0" or _FAMILY_OF[before] == "claude"):

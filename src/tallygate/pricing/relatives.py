@@ -140,6 +140,7 @@ def _best_version(own: Version, listed: Iterable[Version]) -> Version | None:
         return None
     if not own:
         return versions[-1]
+    # A model without a number is the line's name for its newest, and no older version of anything.
     numbered = [version for version in versions if version] or versions
     below = [version for version in numbered if version <= own]
     return below[-1] if below else numbered[0]

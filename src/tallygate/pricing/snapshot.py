@@ -44,6 +44,7 @@ def snapshot_in(folder: Path) -> Snapshot | None:
         noted = Snapshot(*(found[name] for name in _FIELDS))
     except (ValueError, LookupError, TypeError, RecursionError):
         raise SnapshotDamaged(f"{folder / POINTER} is damaged") from None
+    # The digest becomes the name of a file: nothing but one may stand there.
     if not all(isinstance(each, str) for each in asdict(noted).values()) or not _is_digest(noted.digest):
         raise SnapshotDamaged(f"{folder / POINTER} is damaged")
     return noted

@@ -135,6 +135,7 @@ def subscribed(where: InstallSurroundings) -> bool:
 
     On macOS the sign-in lies in the keychain, which is not opened for this; the account tells it there.
     """
+    # In the order in which Claude Code asks: a key in the environment, a helper that prints one, then the sign-in.
     if any(where.environ.get(name) for name in _PAID_BY_USE):
         return False
     config = _folder(where)
@@ -173,6 +174,7 @@ def doubled(where: InstallSurroundings) -> Obstacle | None:
     folders = [_folder(where), *([where.project / ".claude"] if where.project is not None else [])]
     for file in (folder / name for folder in folders for name in ("settings.json", "settings.local.json")):
         found = (object_in(content_of(file)) or {}).get("enabledPlugins")
+        # The later file has the last word on each plugin, as in Claude Code.
         on |= found if isinstance(found, Mapping) else {}
     name = next((each for each, is_on in on.items() if is_on and each.partition("@")[0] == SERVER), None)
     if name is None:
@@ -331,6 +333,7 @@ def _taken_by(given: list[str], around: Around) -> Iterator[str]:
             yield f"--mcp-config {value}"
     for name, value in options_of(given, "--setting-sources", "--settings"):
         sources = {each.strip() for each in value.split(",")}
+        # Only where the project has our hooks are its settings a source that keeps them.
         in_project = any("/.claude/" in entry and not entry.startswith(f"{around.home}/.") for entry in around.entries)
         if name == "--setting-sources" and not sources & {"user", *(("project", "local") if in_project else ())}:
             yield f"{name} {value}".strip()

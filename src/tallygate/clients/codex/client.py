@@ -59,6 +59,7 @@ def _ours(file: Path) -> Iterator[tuple[str, str]]:
     """Events of our hooks in a file, each with the key under which Codex keeps its trust."""
     hooks = mapping((object_in(content_of(file)) or {}).get("hooks"))
     for event, groups in hooks.items():
+        # PreToolUse is pre_tool_use in the key of its trust.
         word = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(event)).lower()
         for group, entry in enumerate(groups if isinstance(groups, list) else []):
             listed = mapping(entry).get("hooks")

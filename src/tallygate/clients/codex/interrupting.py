@@ -82,6 +82,7 @@ def _upgrade(link: socket.socket) -> None:
     )
     head = b""
     while not head.endswith(b"\r\n\r\n"):
+        # One byte at a time: what stands behind the head is the first message, and belongs to whoever reads those.
         piece = link.recv(1)
         if not piece or len(head) > 65536:
             raise OSError("no answer to the upgrade")

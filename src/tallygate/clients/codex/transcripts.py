@@ -326,6 +326,7 @@ def _kind_of(top: lines.Fields, payload: lines.Fields) -> str:
     kind = inside
     if type(kind) is str and kind.encode() in _EVENTS:
         return kind
+    # Renamed, but with the same counters in it: better read than passed over, as it is money.
     info = lines.inner(payload, "info")
     if "total_token_usage" in info or "last_token_usage" in info:
         return "token_count"
@@ -352,6 +353,7 @@ def discover(env: Mapping[str, str], home: Path) -> Iterator[files.TranscriptFil
     closed: list[Path] = []
     for root in locations(env, home):
         found = list(files.files_below(root, (".jsonl", ".jsonl" + _PACKED), closed))
+        # Both may lie there while Codex packs one: they say the same.
         for path in sorted(found, key=lambda path: path.name.endswith(_PACKED)):
             plain = path.name.removesuffix(_PACKED)
             if plain.startswith("rollout-") and plain not in taken:

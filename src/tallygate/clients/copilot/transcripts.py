@@ -45,6 +45,7 @@ class Totals:
         told = state.get("told")
         if not isinstance(told, Mapping):
             return cls()
+        # Read from a file in the data folder: damaged counts would be taken for what a session had used.
         for counts in told.values():
             if not isinstance(counts, list) or len(counts) != len(_COUNTS) + 1:
                 return cls()
@@ -248,6 +249,7 @@ class CopilotReader(files.TranscriptReader):
             asked = lines.moment(asked_at)
         except lines.Unreadable:
             return False
+        # From the question to the receipt passed more time than the attempt took that it tells of.
         unexplained = row.at - asked - timedelta(milliseconds=min(took_ms, _DAY_MS))
         return unexplained > timedelta(milliseconds=SLACK_MS) and broke_off(self._logs, asked, row.at)
 

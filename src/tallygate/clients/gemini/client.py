@@ -42,6 +42,7 @@ def doubled(where: InstallSurroundings) -> Obstacle | None:
     if not (folder / SERVER / "gemini-extension.json").exists():
         return None
     rules = ((object_in(content_of(folder / "extension-enablement.json")) or {}).get(SERVER) or {}).get("overrides")
+    # With `!` a rule switches it off for a folder; without any rule it is on everywhere.
     if rules and all(str(rule).startswith("!") for rule in rules):
         return None
     keep = "Keep one of the two: gemini extensions disable tallygate, or tallygate uninstall --client gemini"

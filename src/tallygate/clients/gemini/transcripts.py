@@ -147,6 +147,7 @@ class GeminiReader(files.TranscriptReader):
         prompt, cached, tool, output, thoughts, total = (
             lines.count(written, key, odd) for key in ("input", "cached", "tool", "output", "thoughts", "total")
         )
+        # Told, and counted all the same: dropping the response would lose all of it.
         if cached > prompt or (total and total != prompt + output + thoughts + tool):
             self.report.skipped[lines.Skip.INCONSISTENT] += 1
         read = min(cached, prompt)

@@ -42,6 +42,7 @@ def _first(words: Words) -> str | None:
     After an option that is not known here everything up to the next one is taken for its values.
     """
     rest = list(words[1:])
+    # Started by its script: the words before that are Node's.
     if Path(words[0] if words else "").name.startswith("node"):
         rest = rest[next((at + 1 for at, word in enumerate(rest) if not word.startswith("-")), len(rest)) :]
     while rest and rest[0].startswith("-") and rest[0] != "--":

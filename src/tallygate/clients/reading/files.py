@@ -188,6 +188,7 @@ class FilePosition:
         if not isinstance(stored, Mapping) or set(stored) != set(cls.__slots__):
             return None
         numbers = ("device", "inode", "size", "mtime_ns", "offset")
+        # True and False are whole numbers to Python, and no place in a file.
         if any(type(stored[key]) is not int for key in numbers) or stored["offset"] < 0:
             return None
         if type(stored["mark"]) is not str or type(stored["skipping"]) is not bool:

@@ -127,6 +127,7 @@ def _with_wish(read: Read, moments: Mapping[str, Moment], raw: Mapping[str, Any]
     text = raw.get("prompt")
     if not isinstance(text, str) or len(text) > LONGEST_ID:
         return event
+    # Nothing but the command alone raises a limit: no prompt that merely speaks of it.
     if _RAISES.fullmatch(text) is None:
         return event if _MISTYPED.fullmatch(text) is None else replace(event, raising=("", None))
     found = _LAST.fullmatch(text)
@@ -256,6 +257,7 @@ def denial(name: str, message: str) -> dict[str, Any]:
 def _text(raw: Mapping[str, Any], argument: str, longest: int) -> str | None:
     """A field's text; None where it is absent, empty, or the unfilled template of it."""
     value = raw.get(argument)
+    # A client that knows no such field hands over the template as it is.
     if value is None or value == "" or (isinstance(value, str) and value == "${" + argument + "}"):
         return None
     if not isinstance(value, str):

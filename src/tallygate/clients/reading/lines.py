@@ -361,9 +361,11 @@ def _number(value: object) -> tuple[Odd, int]:
 def _rounded_up(sign: str, whole: str, fraction: str, exponent: str) -> int:
     """A number of which the parts are written, without a binary fraction on the way; beyond all bounds, about."""
     whole = whole.lstrip("0")
+    # Beyond every bound already: how far is not worth the time that such a number takes.
     if len(whole) > _DIGITS_KEPT:
         return (-1 if sign == "-" else 1) * (MAX_TOKENS + 1)
     rest, fraction = fraction[_DIGITS_KEPT:], fraction[:_DIGITS_KEPT]
+    # What is cut off is more than nothing, and so the number is rounded up.
     if rest.strip("0"):
         fraction += "1"
     digits, places = int(whole + fraction or "0"), int(exponent or 0) - len(fraction)

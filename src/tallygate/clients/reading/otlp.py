@@ -179,6 +179,7 @@ def _whole(value: object) -> int | None:
         if not (digits.isascii() and digits.isdigit() and len(digits) <= _WHOLE_DIGITS_MAX):
             return None
         value = int(value)
+    # Also a number with a fraction: it was rounded by whoever wrote it, and no count is.
     if isinstance(value, bool) or not isinstance(value, int):
         return None
     return value if -(2**63) <= value < 2**63 else None

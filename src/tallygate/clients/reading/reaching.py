@@ -115,6 +115,7 @@ def _patched(patch: str) -> Iterator[Edit]:
         elif mark[1] == "Delete":
             yield Edit(mark[2], "")
         elif mark[1] == "Update":
+            # A file that is moved has no text at its old place any more, whatever its hunks say.
             moved = at + 1 < len(marks) and marks[at + 1][3] is not None
             yield Edit(mark[2], "") if moved else Edit(mark[2], swaps=tuple(_hunks(lines)))
         else:

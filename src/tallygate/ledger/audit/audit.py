@@ -415,6 +415,7 @@ def damage(ledger: AuditableLedger) -> list[AuditFinding]:
 
 def _schema(ledger: AuditableLedger) -> Iterator[AuditFinding]:
     """A trigger or table that does not ship with the program could change what the program writes."""
+    # What this program would make is made, and held against what is there: no list of names could be as complete.
     model = sqlite3.connect(":memory:")
     for _, sql in migrations():
         for statement in statements(sql):

@@ -87,6 +87,8 @@ def _read_apart(path: Path, read: Callable[[str], T]) -> T:
     before = _check(path)
     if not _has_log(path):
         try:
+            # Read so, SQLite leaves nothing beside the file, and takes no lock on it. It is right only where nobody
+            # writes meanwhile, so the file is looked at before and after.
             found = read("mode=ro&immutable=1")
         except LedgerCorrupt:
             if _same(path, before):

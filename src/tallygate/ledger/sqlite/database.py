@@ -349,6 +349,8 @@ class ReadTransaction:
         if not handle.guard.acquire(blocking=not _NO_WAIT.get()):
             raise LedgerBusy
         try:
+            # Within a transaction of this process one reads what it has written so far, and begins nothing of one's
+            # own.
             self._nested = handle.connection.in_transaction
             if not self._nested:
                 handle.connection.execute("BEGIN")
@@ -487,6 +489,7 @@ def raise_translated(path: Path, error: sqlite3.Error) -> None:
             f"The ledger {path} is damaged: {error}.",
             hint="Nothing was counted anew. Run `tallygate doctor --rebuild`, or restore a backup.",
         ) from error
+    # Ours to mend, and no advice to a user would help: it goes on as it is.
     if name.startswith("SQLITE_CONSTRAINT") or not name:
         return
     for prefix, (code, hint) in _ERRORS.items():

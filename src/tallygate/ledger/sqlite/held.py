@@ -109,6 +109,8 @@ class HeldHistory:
         remembered = self._anchor.read()
         known = self._known
         epochs = [remembered.epoch, *(mark.epoch for mark in remembered.elsewhere_of(self._ledger_id))]
+        # Each time the user goes on with a ledger the anchor begins a new epoch: a higher one than ours says that they
+        # did.
         if found is not None and found[0] == self._ledger_id and max(epochs) > self._epoch:
             self._go_by(bears_out(self._path, self._ledger_id, remembered, self._execute))
         elif known is not None:

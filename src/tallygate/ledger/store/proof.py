@@ -158,6 +158,7 @@ class AttestWrites(AttestReads):
             if found is None:
                 continue
             due = Due(found[0], Head(event.seq, event.hash, event.at_us), found[1], found[2])
+            # The id comes from the event's hash: whoever notes it again notes the same row.
             if self.attestation(due.attestation_id) is None:
                 self.attest_later(due)
                 missing += 1

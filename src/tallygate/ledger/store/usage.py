@@ -484,6 +484,8 @@ class UsageWrites(UsageReads):
         """Keep what could not be read of a file; what was kept of it before stays, but where it was read anew."""
         known = self._all(SELECT_UNREAD_OF, path=path)
         before: dict[str, int] = json.loads(known[0][0]) if known and not anew else {}
+        # What a file as a whole had is over once it could be read; what single lines had stays, as they are not read
+        # again.
         why = Counter({reason: count for reason, count in before.items() if reason not in OF_WHOLE_FILES})
         why.update(found.why)
         parameters = {"tenant": self.tenant, "path": path}

@@ -124,6 +124,7 @@ class Fields:
         if found is None:
             raise BadAnswer(f"{self._place(name)} is {shown(value)}, not an amount")
         try:
+            # As text from first to last: through a binary fraction a sum of many rows would be off.
             nanos = recorded_nanos(self._place(name), f"{found['digits']}e{int(found['power'] or 0) + shift}")
         except InvalidArgument as error:
             raise BadAnswer(error.message.rstrip(".")) from None
@@ -192,6 +193,7 @@ def paged(api: Api, path: str, query: Query, headers: Mapping[str, str] | None =
         page = answer.cursor("next_page")
         if page is None:
             raise BadAnswer("has_more is true and next_page is missing")
+        # A page that leads back would be counted again with each round.
         if page in seen:
             raise BadAnswer(f"page {number} leads back to an earlier one")
         seen.add(page)

@@ -56,6 +56,7 @@ def costs(api: Api, days: answers.Days) -> answers.BillReport:
     buckets = answers.paged(api, "/v1/organizations/cost_report", _query(days, "workspace_id", "description"))
     rows = answers.rows_of(api, buckets, "starting_at", "ending_at", days)
     currency = answers.one_currency([row.text("currency") for _, row in rows])
+    # The amounts are in its smallest unit, which is a hundredth for dollars; for others nobody says what.
     if currency != "USD":
         raise BadAnswer(f"its amounts are in {currency}, whose smallest unit is not documented")
     lines = []
@@ -81,6 +82,7 @@ def tokens_of(row: answers.Fields) -> BilledTokens:
     written = None
     if (creation := row.object("cache_creation")) is not None:
         five, hour = creation.count("ephemeral_5m_input_tokens"), creation.count("ephemeral_1h_input_tokens")
+        # Half of a sum would be taken for all of it: where one part is left out, none is told.
         written = None if five is None or hour is None else five + hour
     read = None if fresh is None or cached is None or written is None else fresh + cached + written
     return BilledTokens(fresh, cached, written, row.count("output_tokens"), read)
