@@ -23,7 +23,7 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.words import Action, ActorType, CallState, Reason
 from tallygate.ledger import rows
 from tallygate.ledger.port import Insert, Tx, Update, Value
-from tallygate.ledger.sqlite.migrate import migrations
+from tallygate.ledger.sqlite.files import migrations
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.settings import UserPlaces, load_settings

@@ -31,7 +31,7 @@ from tallygate.ledger import rows
 from tallygate.ledger.events import SqlTables, apply
 from tallygate.ledger.layout import Layout
 from tallygate.ledger.port import StoredUsage
-from tallygate.ledger.sqlite.migrate import migrations, statements
+from tallygate.ledger.sqlite.files import migrations, statements
 
 SESSION = Session(
     "t", "s", "c", "m", SessionState.OPEN, AccountingMode.EXACT_OPTIONAL, UsageChannel.MANUAL_IMPORT,

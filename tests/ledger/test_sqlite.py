@@ -19,8 +19,7 @@ from tallygate.ledger.port import Delete, Insert, LedgerBusy, StoredUsage, Updat
 from tallygate.ledger.rows import COLUMNS, from_usage
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.ledger.sqlite.deferred import DeferredLedger
-from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock
-from tallygate.ledger.sqlite.migrate import migrations, statements
+from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, migrations, statements
 from tallygate.operations.gate.authorize import StatedStep, authorize
 
 USAGE = ObservedUsage(
@@ -283,7 +282,7 @@ def test_a_row_is_deleted_by_its_key_alone_and_the_journal_says_so(world):
 
 def test_a_ledger_of_an_earlier_version_goes_on_with_what_it_holds(tmp_path, monkeypatch):
     every = migrations()
-    monkeypatch.setattr("tallygate.ledger.sqlite.migrate.migrations", lambda: every[:2])
+    monkeypatch.setattr("tallygate.ledger.sqlite.files.migrations", lambda: every[:2])
     monkeypatch.setattr("tallygate.ledger.sqlite.database.migrations", lambda: every[:2])
     place = tmp_path / "ledger.db"
     old = open_ledger(place)

@@ -22,7 +22,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, TallygateError
 from tallygate.core.model import Policy
 from tallygate.core.words import Action
-from tallygate.ledger.sqlite.migrate import migrations
+from tallygate.ledger.sqlite.files import migrations
 from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call

@@ -178,7 +178,7 @@ def test_an_event_that_was_edited_is_never_signed(proving, halted):
 
 
 def migrations_sql():
-    from tallygate.ledger.sqlite.migrate import migrations, statements
+    from tallygate.ledger.sqlite.files import migrations, statements
 
     return [statement.rstrip(";") for _, sql in migrations() for statement in statements(sql)]
 

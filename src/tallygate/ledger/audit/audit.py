@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 from tallygate.core import proof
 from tallygate.ledger.events import KEYS, apply, call_parts, usage_parts
 from tallygate.ledger.rows import COLUMNS
-from tallygate.ledger.sqlite.migrate import migrations, statements
+from tallygate.ledger.sqlite.files import migrations, statements
 
 # --- settling --------------------------------------------------------------------------------------------------------
 # A fold whose memory does not grow with the journal: rows leave it once they stand in the ledger as they should.

@@ -20,8 +20,7 @@ from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.ledger.port import JournalEvent
 from tallygate.ledger.sqlite.database import translated
-from tallygate.ledger.sqlite.files import APPLICATION_ID, not_ours
-from tallygate.ledger.sqlite.migrate import migrations, statements
+from tallygate.ledger.sqlite.files import APPLICATION_ID, migrations, not_ours, statements
 from tallygate.ledger.transaction import StoreReader
 
 T = TypeVar("T")

@@ -20,8 +20,7 @@ from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.events import SqlTables, apply
 from tallygate.ledger.rows import COLUMNS
 from tallygate.ledger.sqlite.database import SqliteLedger, translated
-from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, prepare
-from tallygate.ledger.sqlite.migrate import migrate, migrations
+from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, migrate, migrations, prepare
 from tallygate.ledger.store.checks import CHECK_COLUMNS
 from tallygate.ledger.store.proof import ATTESTATION_COLUMNS, SIGNING_KEY_COLUMNS
 from tallygate.ledger.transaction import INSERT_EVENT

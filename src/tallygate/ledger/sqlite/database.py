@@ -25,9 +25,8 @@ from tallygate.core.usage import Rules
 from tallygate.files import create, on_disk
 from tallygate.ledger.anchor import Anchor, AnchorRecord
 from tallygate.ledger.port import LedgerBusy
-from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, is_nothing, not_ours, prepare
+from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, is_nothing, migrate, migrations, not_ours, prepare
 from tallygate.ledger.sqlite.held import HeldHistory
-from tallygate.ledger.sqlite.migrate import migrate, migrations
 from tallygate.ledger.transaction import StoreReader, StoreTx
 
 log = logging.getLogger("tallygate")
