@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.money import (
     AMOUNT_NANOS_MAX,
+    adding_up,
     cost_nanos,
     exact_text,
     format_amount,
@@ -117,3 +118,18 @@ def test_dollars_stay_what_they_are(convert, nanos):
 
 def test_a_budget_of_nothing_is_full():
     assert share_percent(0, 0) == 100
+
+
+@given(st.lists(st.integers(10**8, 10**13), min_size=1, max_size=30))
+def test_what_is_shown_of_parts_adds_up_to_what_is_shown_of_their_sum_and_each_is_within_a_cent(parts):
+    shown = [Decimal(text.lstrip("$").replace(",", "")) for text in adding_up(parts, sum(parts))]
+    assert sum(shown) == Decimal(format_amount(sum(parts)).lstrip("$").replace(",", ""))
+    assert all(abs(each * 10**9 - part) < 10**7 for each, part in zip(shown, parts, strict=True))
+
+
+@given(st.lists(st.integers(0, 10**8 - 1), max_size=9), st.integers(0, 10**12))
+def test_small_parts_stay_as_they_are_and_so_does_what_adds_up_to_something_else(small, large):
+    parts = [*small, large]
+    assert adding_up(parts, sum(parts))[:-1] == [format_amount(each) for each in small]
+    assert adding_up(parts, sum(parts) + 1) == [format_amount(each) for each in parts]
+    assert adding_up([10**9, 2], 10**9 + 2, "tokens") == ["1,000,000,000 tokens", "2 tokens"]

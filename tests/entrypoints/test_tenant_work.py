@@ -11,9 +11,8 @@ from tests.transcripts import write_claude
 from tallygate.app import compose, settings_here
 from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.operations.usage.telemetry import take_logs
-from tallygate.operations.views.spending import ReportWanted, report_spending
-from tallygate.reports.spending import Every, SpendBy
-from tallygate.reports.usage import ALWAYS_US
+from tallygate.operations.views.usage import UsageWanted, list_usage
+from tallygate.reports.usage import ALWAYS_US, By
 from tallygate.settings.projects import fingerprint
 from tallygate.settings.trust import accept
 
@@ -65,9 +64,8 @@ def test_a_hook_in_another_tenants_project_opens_and_counts_there(app, home, sho
     app.runtime.follower.include("claude_code", transcript)
     app.runtime.follower.catch_up()
     assert responses(app, "default") == [], "the program's own tenant reads the file, too, and counts nothing of it"
-    wanted = ReportWanted(SpendBy.TENANT, Every.ALL, -ALWAYS_US, ALWAYS_US)
-    found = report_spending(app.runtime, wanted, UTC)
-    assert [(line.key, line.whole.responses) for line in found.lines] == [("acme", 2)]
+    found = list_usage(app.runtime, UsageWanted(-ALWAYS_US, ALWAYS_US), by=By.TENANT, zone=UTC, limit=9)
+    assert [(line.key, line.whole.responses) for line in found.lines] == [(("acme",), 2)]
 
 
 def test_telemetry_counts_for_the_tenant_whose_session_it_tells_of(app, home, shop):

@@ -89,7 +89,9 @@ def test_times_that_nobody_was_there_to_write_are_one_period(year):
 
 def test_a_line_adds_up_its_models_the_dearest_first():
     line = line_of(
-        "2026-03-01", [summed("a", 5), summed("b", 20, partial=1), summed("a", 6, price="q")], {"q": Certainty.ASSUMED}
+        ("2026-03-01",),
+        [summed("a", 5), summed("b", 20, partial=1), summed("a", 6, price="q")],
+        {"q": Certainty.ASSUMED},
     )
     assert line.key == ("2026-03-01",)
     assert list(line.models) == ["b", "a"]
@@ -98,7 +100,7 @@ def test_a_line_adds_up_its_models_the_dearest_first():
 
 
 def test_what_an_assumed_price_made_of_it_is_kept_apart():
-    line = line_of("x", [summed("a", 5), summed("b", 20, price="q", responses=3)], {"q": Certainty.ASSUMED})
+    line = line_of(("x",), [summed("a", 5), summed("b", 20, price="q", responses=3)], {"q": Certainty.ASSUMED})
     assert (line.whole.assumed, line.whole.assumed_nanos) == (3, 20)
     assert line.models["a"].assumed == 0
 
@@ -106,7 +108,7 @@ def test_what_an_assumed_price_made_of_it_is_kept_apart():
 def test_a_sum_is_known_approximate_and_assumed_apart():
     sure = {"q": Certainty.ASSUMED, "r": Certainty.APPROXIMATE, "s": Certainty.KNOWN}
     sums = [summed("a", 5, price="s"), summed("b", 20, price="q"), summed("c", 3, price="r", responses=2)]
-    whole = line_of("x", sums, sure).whole
+    whole = line_of(("x",), sums, sure).whole
     assert (whole.known_nanos, whole.approximate_nanos, whole.assumed_nanos, whole.nanos) == (5, 3, 20, 28)
     assert (whole.approximate, whole.certainty) == (2, Certainty.ASSUMED)
 
@@ -127,14 +129,14 @@ def test_by_model_every_model_is_a_line():
 )
 def test_lines_stand_in_the_order_their_key_asks_for(by, expected):
     lines = [
-        line_of("cheap", [summed(nanos=1, last="2026-03-02T00:00+00:00")], {}),
-        line_of("dear", [summed(nanos=9, last="2026-03-01T00:00+00:00")], {}),
+        line_of(("cheap",), [summed(nanos=1, last="2026-03-02T00:00+00:00")], {}),
+        line_of(("dear",), [summed(nanos=9, last="2026-03-01T00:00+00:00")], {}),
     ]
     assert [line.key[0] for line in ordered(lines, by)] == expected
 
 
 def test_the_total_is_that_of_all_lines():
-    lines = [line_of("x", [summed("a", 5)], {}), line_of("y", [summed("a", 6), summed("b", 1)], {})]
+    lines = [line_of(("x",), [summed("a", 5)], {}), line_of(("y",), [summed("a", 6), summed("b", 1)], {})]
     total = total_of(lines)
     assert (total.whole.nanos, list(total.models)) == (12, ["a", "b"])
 

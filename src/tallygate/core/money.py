@@ -15,6 +15,7 @@ from tallygate.core.errors import InvalidArgument
 
 NANOS_PER_UNIT = 1_000_000_000
 TOKENS_PER_RATE = 1_000_000
+_CENT = 10_000_000
 # A single amount: a million units. Sums stay inside 64 bits for more than nine thousand such amounts.
 AMOUNT_NANOS_MAX = 1_000_000 * NANOS_PER_UNIT
 SUM_NANOS_MAX = 4_000_000_000 * NANOS_PER_UNIT
@@ -162,6 +163,27 @@ def told_apart(amounts: Sequence[int], currency: str = "USD") -> list[str]:
         for at, text in enumerate(texts):
             if text in alike:  # without zeros at its end, but for two digits
                 texts[at] = re.sub(r"(\.\d\d\d*?)0+(?= |$)", r"\1", _shown(amounts[at], currency, digits))
+    return texts
+
+
+def adding_up(parts: Sequence[int], total: int, currency: str = "USD") -> list[str]:
+    """Amounts that stand above their sum: as each alone, but to the cent so that what is shown comes to the total.
+
+    A cent goes to whom rounding down took most from. Amounts that are shown to less than a cent stay as they are.
+
+    >>> adding_up([6_745_000_000, 3_265_000_000, 134_000_000], 10_144_000_000)
+    ['$6.75', '$3.26', '$0.13']
+    """
+    texts = [format_amount(each, currency) for each in parts]
+    cents = [at for at, each in enumerate(parts) if abs(each) >= 100_000_000]
+    if currency in COUNTED or sum(parts) != total or abs(total) < 100_000_000:
+        return texts
+    finer = total - sum(parts[at] for at in cents)
+    wanted = int(decimal_units(total, 2) * 100) - int(decimal_units(finer, 2) * 100)
+    lacking = wanted - sum(parts[at] // _CENT for at in cents)
+    cut = sorted((at for at in cents if parts[at] % _CENT), key=lambda at: (-(parts[at] % _CENT), at))
+    for rank, at in enumerate(cut):
+        texts[at] = format_amount((parts[at] // _CENT + (rank < lacking)) * _CENT, currency)
     return texts
 
 

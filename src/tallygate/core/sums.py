@@ -135,35 +135,12 @@ class UsageFilter:
 
 
 @dataclass(frozen=True, slots=True)
-class SpendSum:
-    """What the responses and booked calls of one session add up to for one model; of no session, only responses.
-
-    `exact_nanos` of the cost rest on what was really used, the last two on prices that are not sure. One unit of the
-    session's currency is `usd_nanos` nano-dollars, by the rate of `rate_day`.
-    """
-
-    session_id: str | None
-    client: str | None
-    project: str | None
-    currency: str
-    usd_nanos: int
-    rate_day: str | None
-    model: str
-    responses: int
-    calls: int
-    input_tokens: int
-    output_tokens: int
-    nanos: int
-    exact_nanos: int
-    approximate_nanos: int = 0
-    assumed_nanos: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class UsageSum:
-    """What responses add up to that share a key, a model as written, and a price.
+    """What responses add up to that share a session, a folder, a model as written and a price; or booked calls.
 
-    `partial` of them have no final count; `missing_output` is how much larger their outputs are estimated to be.
+    `partial` of them have no final count; `missing_output` is how much larger their outputs are estimated to be, and
+    `exact_nanos` of the cost rest on final counts. `calls` are those of a session whose client writes nothing down.
+    `session` is the client's id, or that of the session the calls were made in. `key` is what a list files them under.
     """
 
     key: tuple[str | None, ...]
@@ -178,3 +155,9 @@ class UsageSum:
     missing_output: int
     first_us: int
     last_us: int
+    exact_nanos: int = 0
+    calls: int = 0
+    client: str | None = None
+    session: str | None = None
+    session_id: str | None = None
+    folder: str | None = None

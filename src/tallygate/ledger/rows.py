@@ -12,6 +12,7 @@ from tallygate.core.learning.calibration import Sample, SampleKey
 from tallygate.core.model import Budget, Call, Hold, LimitChange, Session
 from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.core.statements import Bill, BillLine, identity_digest
+from tallygate.core.sums import UsageSum
 from tallygate.core.text import cleaned
 from tallygate.core.usage import Rules
 from tallygate.ledger.layout import Form, Layout
@@ -224,3 +225,9 @@ def from_sample(
     """What one call teaches as the columns of its row: what was said of it before, and what it cost."""
     whose: dict[str, Value] = {"call_id": call_id, "session_id": session_id, "agent": agent, "at_us": at_us}
     return {**whose, **_KEY.row(key), **_SAMPLE.row(sample)}
+
+
+def to_usage_sum(model: str, price_id: str, responses: int, partial: int, *sums: Any) -> UsageSum:
+    """A sum of responses or of booked calls, by its columns."""
+    fresh, read, write_5m, write_1h, output, *rest = sums
+    return UsageSum((), model, price_id, responses, partial, Tokens(fresh, read, write_5m, write_1h, output), *rest)

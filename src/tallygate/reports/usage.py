@@ -1,4 +1,4 @@
-"""Usage as people ask for it: by day, week, month, session, project, model or client, from sums of the ledger."""
+"""What was spent as people ask for it: by day, session, project, model and so on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from tallygate.core.costing import Certainty, Tokens
 from tallygate.core.moments import as_datetime, iso, microseconds
-from tallygate.core.money import exact_text
+from tallygate.core.money import exact_text, to_unit_nanos
 from tallygate.core.sums import UsageSum
 from tallygate.core.text import cleaned
 
@@ -47,11 +47,11 @@ def cell(value: str | None) -> str:
 
 
 _COUNTS = (
-    "responses", "partial_responses", "fresh_input_tokens", "cache_read_tokens", "cache_write_5m_tokens",
-    "cache_write_1h_tokens", "output_tokens", "reasoning_tokens", "total_tokens", "web_searches",
-    "missing_output_tokens", "approximate_responses", "assumed_responses",
+    "responses", "partial_responses", "booked_calls", "fresh_input_tokens", "cache_read_tokens",
+    "cache_write_5m_tokens", "cache_write_1h_tokens", "output_tokens", "reasoning_tokens", "total_tokens",
+    "web_searches", "missing_output_tokens", "approximate_responses", "assumed_responses",
 )  # fmt: skip
-_AMOUNTS = ("cost_usd", "known_cost_usd", "approximate_cost_usd", "assumed_cost_usd")
+_AMOUNTS = ("cost_usd", "known_cost_usd", "approximate_cost_usd", "assumed_cost_usd", "exact_cost_usd")
 # Times that no client was there to write; beyond them calendars and zones have limits of their own.
 _FIRST_US = microseconds(datetime(1971, 1, 1, tzinfo=UTC))
 _LAST_US = microseconds(datetime(2200, 1, 1, tzinfo=UTC))
@@ -69,6 +69,7 @@ class By(StrEnum):
     FOLDER = "folder"
     MODEL = "model"
     CLIENT = "client"
+    TENANT = "tenant"
 
     @property
     def is_period(self) -> bool:
@@ -86,9 +87,13 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class UsagePart:
-    """What some responses add up to; apart, those priced as a relative of their model, and those assumed."""
+    """What some responses and booked calls add up to; apart, those priced as a relative of their model, and assumed.
+
+    `exact_nanos` rest on what clients wrote down to its end.
+    """
 
     responses: int = 0
+    calls: int = 0
     partial: int = 0
     tokens: Tokens = field(default_factory=Tokens)
     reasoning: int = 0
@@ -99,6 +104,7 @@ class UsagePart:
     assumed_nanos: int = 0
     approximate: int = 0
     approximate_nanos: int = 0
+    exact_nanos: int = 0
     first_us: int = ALWAYS_US
     last_us: int = -ALWAYS_US
 
@@ -110,13 +116,14 @@ class UsagePart:
     @property
     def certainty(self) -> Certainty:
         """How sure the least sure part of it is."""
-        if self.assumed:
+        if self.assumed or self.assumed_nanos:
             return Certainty.ASSUMED
-        return Certainty.APPROXIMATE if self.approximate else Certainty.KNOWN
+        return Certainty.APPROXIMATE if self.approximate or self.approximate_nanos else Certainty.KNOWN
 
     def __add__(self, other: UsagePart) -> UsagePart:
         return UsagePart(
             self.responses + other.responses,
+            self.calls + other.calls,
             self.partial + other.partial,
             self.tokens + other.tokens,
             self.reasoning + other.reasoning,
@@ -127,18 +134,46 @@ class UsagePart:
             self.assumed_nanos + other.assumed_nanos,
             self.approximate + other.approximate,
             self.approximate_nanos + other.approximate_nanos,
+            self.exact_nanos + other.exact_nanos,
             min(self.first_us, other.first_us),
             max(self.last_us, other.last_us),
         )
 
 
 @dataclass(frozen=True, slots=True)
+class SessionRate:
+    """A currency that sessions were opened in: how many nano-dollars one unit is, by the rate of which day."""
+
+    currency: str
+    usd_nanos: int
+    day: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class UsageLine:
-    """One line of the list, its whole and its models, the dearest first. `key` is what the line stands for."""
+    """One line of the list, its whole and its models, the dearest first. `key` is what the line stands for.
+
+    `period` is there where keys are listed period by period. `sessions` are those of clients, and where only an agent
+    asked the ones that it opened. `own` is what sessions in another currency spent, by their rates, in nano-dollars.
+    """
 
     key: tuple[str | None, ...]
     whole: UsagePart
     models: dict[str, UsagePart] = field(default_factory=dict)
+    period: str | None = None
+    sessions: frozenset[tuple[str | None, str | None]] = frozenset()
+    own: Mapping[SessionRate, int] = field(default_factory=dict)
+
+    def own_nanos(self, rate: SessionRate) -> int:
+        """What the sessions of a currency spent in that currency."""
+        return to_unit_nanos(self.own[rate], rate.usd_nanos)
+
+    def by_currency(self) -> dict[str, int]:
+        """What was spent in other currencies, each in its own nano-units."""
+        found: dict[str, int] = {}
+        for rate in sorted(self.own, key=lambda rate: (rate.currency, rate.day or "", rate.usd_nanos)):
+            found[rate.currency] = found.get(rate.currency, 0) + self.own_nanos(rate)
+        return found
 
 
 def period_of(at_us: int, by: By, zone: tzinfo) -> Period:
@@ -168,31 +203,51 @@ def _start_us(day: date, zone: tzinfo) -> int:
     return microseconds(datetime.combine(day, time(), zone))
 
 
-def lines_of(sums: Iterable[UsageSum], by: By, certainties: Mapping[str, Certainty]) -> list[UsageLine]:
-    """One line a key; `certainties` tells how sure each price is."""
-    found: dict[tuple[str | None, ...], dict[str, UsagePart]] = {}
+def lines_of(
+    sums: Iterable[UsageSum],
+    by: By,
+    certainties: Mapping[str, Certainty],
+    rates: Mapping[str, SessionRate] | None = None,
+    period: str | None = None,
+) -> list[UsageLine]:
+    """One line a key; `certainties` tells how sure each price is, `rates` the currencies that sessions have."""
+    found: dict[tuple[str | None, ...], list[UsageSum]] = {}
     for each in sums:
-        key = (each.model,) if by is By.MODEL else each.key
-        models = found.setdefault(key, {})
-        models[each.model] = models.get(each.model, UsagePart()) + _part(each, certainties)
-    return [_line(key, models) for key, models in found.items()]
+        found.setdefault((each.model,) if by is By.MODEL else each.key, []).append(each)
+    return [line_of(key, parts, certainties, rates, period) for key, parts in found.items()]
 
 
-def line_of(label: str, sums: Iterable[UsageSum], certainties: Mapping[str, Certainty]) -> UsageLine:
-    """Everything as one line: a period's, or the whole list's."""
+def line_of(
+    key: tuple[str | None, ...],
+    sums: Iterable[UsageSum],
+    certainties: Mapping[str, Certainty],
+    rates: Mapping[str, SessionRate] | None = None,
+    period: str | None = None,
+) -> UsageLine:
+    """Sums as one line."""
     models: dict[str, UsagePart] = {}
+    sessions: set[tuple[str | None, str | None]] = set()
+    own: dict[SessionRate, int] = {}
     for each in sums:
         models[each.model] = models.get(each.model, UsagePart()) + _part(each, certainties)
-    return _line((label,), models)
+        sessions.add((each.client, each.session))
+        if rates and (rate := rates.get(each.session_id or "")) is not None:
+            own[rate] = own.get(rate, 0) + each.nanos
+    return _line(key, models, period, frozenset(sessions), own)
 
 
 def total_of(lines: Iterable[UsageLine]) -> UsageLine:
-    """What all lines add up to."""
+    """What all lines add up to; a session that stands in several counts once."""
     models: dict[str, UsagePart] = {}
+    sessions: set[tuple[str | None, str | None]] = set()
+    own: dict[SessionRate, int] = {}
     for line in lines:
         for model, part in line.models.items():
             models[model] = models.get(model, UsagePart()) + part
-    return _line(("total",), models)
+        sessions |= line.sessions
+        for rate, nanos in line.own.items():
+            own[rate] = own.get(rate, 0) + nanos
+    return _line(("total",), models, None, frozenset(sessions), own)
 
 
 def ordered(lines: list[UsageLine], by: By) -> list[UsageLine]:
@@ -207,12 +262,14 @@ def ordered(lines: list[UsageLine], by: By) -> list[UsageLine]:
 def _part(each: UsageSum, certainties: Mapping[str, Certainty]) -> UsagePart:
     part = UsagePart(
         responses=each.responses,
+        calls=each.calls,
         partial=each.partial,
         tokens=each.tokens,
         reasoning=each.reasoning,
         web_searches=each.web_searches,
         nanos=each.nanos,
         missing_output=each.missing_output,
+        exact_nanos=each.exact_nanos,
         first_us=each.first_us,
         last_us=each.last_us,
     )
@@ -224,32 +281,42 @@ def _part(each: UsageSum, certainties: Mapping[str, Certainty]) -> UsagePart:
     return part
 
 
-def _line(key: tuple[str | None, ...], models: dict[str, UsagePart]) -> UsageLine:
+def _line(
+    key: tuple[str | None, ...],
+    models: dict[str, UsagePart],
+    period: str | None,
+    sessions: frozenset[tuple[str | None, str | None]],
+    own: Mapping[SessionRate, int],
+) -> UsageLine:
     dearest = sorted(models.items(), key=lambda item: (-item[1].nanos, item[0]))
-    return UsageLine(key, sum(models.values(), UsagePart()), dict(dearest))
+    return UsageLine(key, sum(models.values(), UsagePart()), dict(dearest), period, sessions, own)
 
 
-def csv_of(names: Sequence[str], lines: Iterable[UsageLine], *, by_model: bool) -> bytes:
+def csv_of(names: Sequence[str], lines: Iterable[UsageLine], *, by_model: bool, periods: bool = False) -> bytes:
     """Lines for a spreadsheet, amounts to the last digit and times in UTC.
 
-    `names` are those of what a line stands for; with `by_model` there is a row for each model of each line.
+    `names` are those of what a line stands for; with `by_model` there is a row for each model of each line, and with
+    `periods` each says of which period it is. How many sessions, and what in other currencies, is known of whole lines.
     """
     rows: list[list[str | int]] = []
     for line in lines:
-        keys = [cell(key) for key in line.key]
+        keys = [cell(key) for key in line.key] + ([cell(line.period)] if periods else [])
+        own = "; ".join(f"{currency} {exact_text(nanos)}" for currency, nanos in line.by_currency().items())
         if by_model:
             rows += [[*keys, cell(model), *_figures(part)] for model, part in line.models.items()]
         else:
-            rows.append([*keys, *_figures(line.whole)])
-    return sheet([*names, *(["model"] if by_model else []), *_COUNTS, *_AMOUNTS, "first_at", "last_at"], rows)
+            rows.append([*keys, *_figures(line.whole), len(line.sessions), own])
+    named = [*names, *(["period"] if periods else []), *(["model"] if by_model else [])]
+    whole = [] if by_model else ["sessions", "own_currency"]
+    return sheet([*named, *_COUNTS, *_AMOUNTS, "first_at", "last_at", *whole], rows)
 
 
 def _figures(part: UsagePart) -> list[str | int]:
     tokens = part.tokens
     counts = (
-        part.responses, part.partial, tokens.fresh_input, tokens.cache_read, tokens.cache_write_5m,
+        part.responses, part.partial, part.calls, tokens.fresh_input, tokens.cache_read, tokens.cache_write_5m,
         tokens.cache_write_1h, tokens.output, part.reasoning, tokens.total, part.web_searches,
         part.missing_output, part.approximate, part.assumed,
     )  # fmt: skip
-    amounts = (part.nanos, part.known_nanos, part.approximate_nanos, part.assumed_nanos)
+    amounts = (part.nanos, part.known_nanos, part.approximate_nanos, part.assumed_nanos, part.exact_nanos)
     return [*counts, *map(exact_text, amounts), iso(part.first_us) or "", iso(part.last_us) or ""]

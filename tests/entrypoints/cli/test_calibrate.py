@@ -30,7 +30,7 @@ def test_with_nothing_learned_it_says_what_it_takes(run, made):
 def test_what_was_learned_is_shown_by_client_and_model(run, run_json, taught):
     text = run("calibrate", "show").stdout
     assert text.splitlines()[0].split() == [
-        "ESTIMATES", "OF", "CLIENT", "MODEL", "SEEN", "FIRST", "STEP", "LATER", "STEPS", "RESERVED", "CONFIDENCE",
+        "OF", "CLIENT", "MODEL", "SEEN", "FIRST", "STEP", "LATER", "STEPS", "RESERVED", "CONFIDENCE",
         "LAST", "(UTC)",
     ]  # fmt: skip
     assert text.splitlines()[1].startswith("agents ")

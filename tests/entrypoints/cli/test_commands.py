@@ -22,7 +22,7 @@ def test_the_version_is_that_of_the_package(run):
 
 # What people do with it   the commands for that
 SECTIONS = {
-    "Every day": ["status", "usage", "report", "sessions", "why", "budget", "sync"],
+    "Every day": ["status", "usage", "sessions", "why", "budget", "off", "on", "sync"],
     "Set-up": ["init", "uninstall", "doctor", "trust", "lock", "unlock", "demo", "import-l6e"],
     "Prices and bills": ["prices", "estimate", "calibrate", "import", "drift"],
     "Proof": ["verify", "attest", "keys", "backup", "restore", "ledger"],
@@ -45,7 +45,7 @@ def test_help_lists_commands_by_what_they_are_for_each_with_a_whole_sentence():
 def test_no_command_is_left_out_of_help_but_the_one_that_clients_run(run):
     assert {*tallygate.list_commands(click.Context(tallygate))} - {
         name for names in SECTIONS.values() for name in names
-    } == {"hook"}
+    } == {"hook", "report"}, "and an old name"
     assert run("hook", "--help").exit_code == 0
 
 

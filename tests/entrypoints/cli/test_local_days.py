@@ -49,7 +49,7 @@ def test_a_day_is_that_of_the_settings_else_of_the_machine(run_json, home, monke
     found = run_json("usage")
     assert (found["time_zone"], [line["day"] for line in found["lines"]]) == (zone, [day])
     assert found["lines"][0]["first_at"].startswith("2026-11-20T04:08"), "moments stay in UTC"
-    assert run_json("report")["time_zone"] == zone
+    assert run_json("usage")["time_zone"] == zone
 
 
 def test_a_table_names_its_zone_once(run, home, monkeypatch):

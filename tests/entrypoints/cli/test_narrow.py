@@ -39,6 +39,8 @@ def test_amounts_stand_in_full_at_any_width_and_every_other_column_stands_or_is_
     for amount in ("$2.50", "1,234,567 tokens", "$0.0040", "999,999 tokens", "0123abcd"):
         assert amount in text
     table, mark, named = text.partition("Left out for want of room: ")
+    named, _, cut = " ".join(named.split()).partition("Cut: ")
+    assert cut.startswith("BUDGET. A wider") is (width <= 120)
     for column in budgets():
         assert (column.title.strip() in table) is not (column.title.strip() in named)
     assert bool(mark) is (width <= 120)

@@ -1,4 +1,4 @@
-"""`tallygate report`, and what a tenant of the settings sees of a ledger that has several."""
+"""What agents said themselves in `tallygate usage`, by tenant and period, and what a tenant of the settings sees."""
 
 from __future__ import annotations
 
@@ -36,39 +36,52 @@ def rows_of(result):
     return list(csv.reader(io.StringIO(result.stdout_bytes.decode(), newline="")))
 
 
+MONTHLY = ("usage", "--by", "tenant", "--period", "month")
+
+
 def test_spending_by_tenant_and_month_as_a_table(run, two):
-    head, *rows, total = run("report").stdout.splitlines()
+    head, *rows, total = run(*MONTHLY).stdout.splitlines()
     assert head.split() == [
-        "TENANT", "PERIOD", "(UTC)", "SESSIONS", "RESP", "CALLS", "INPUT", "OUTPUT", "COST", "EXACT",
+        "TENANT", "PERIOD", "(UTC)", "RESP", "CALLS", "FRESH", "C.READ", "C.WRITE", "OUTPUT", "COST", "PARTIAL",
     ]  # fmt: skip
     assert sorted(row.split()[0] for row in rows) == [*TENANTS]
-    assert total.split() == ["total", "-", "2", "0", "2", "16,000", "800", "$0.10", "0%"], "their agents told it"
+    assert total.split() == ["total", "-", "0", "2", "16,000", "0", "0", "800", "$0.10", "-"], "their agents told it"
 
 
-def test_spending_as_json_has_numbers_and_what_they_are_about(run, run_json, two):
-    found = run_json("report", "--period", "all")
-    assert found == run_json("report", "--period", "all", "--format", "json")
-    assert (found["by"], found["period"], found["time_zone"], found["currency"]) == ("tenant", "all", "UTC", "USD")
-    assert found["tenants"] == ["default", *TENANTS]
-    assert found["lines"][0] == {
-        "tenant": "acme", "period": "all", "sessions": 1, "responses": 0, "calls": 1, "input_tokens": 8000,
-        "output_tokens": 400, "cost": 0.05, "known_cost": 0.05, "approximate_cost": 0.0,
-        "assumed_cost": 0.0, "exact_cost": 0.0, "exact_percent": 0.0, "own_currency": [],
-    }  # fmt: skip
-    assert found["total"]["cost"] == 0.1
-    assert found["outside_sessions"] == {"responses": 0, "cost": 0.0}
+def test_the_old_name_of_the_list_is_this_one_and_says_so(run, two):
+    told = run("report", *MONTHLY[1:])
+    assert (told.exit_code, told.stdout) == (0, run(*MONTHLY).stdout)
+    assert "`report` is `usage` now" in told.stderr
+    assert "report" not in run("--help").stdout
+
+
+def test_spending_as_json_has_numbers_and_what_they_are_about(run_json, two):
+    found = run_json("usage", "--by", "tenant")
+    assert (found["by"], found["period"], found["time_zone"], found["currency"]) == ("tenant", None, "UTC", "USD")
+    told = found["lines"][0]
+    assert (told["tenant"], told["sessions"], told["responses"], told["booked_calls"]) == ("acme", 1, 0, 1)
+    assert (told["fresh_input_tokens"], told["output_tokens"]) == (8000, 400)
+    amounts = {"cost": 0.05, "known_cost": 0.05, "approximate_cost": 0.0, "assumed_cost": 0.0, "exact_cost": 0.0}
+    assert {name: told[name] for name in amounts} == amounts
+    assert (found["total"]["cost"], found["total"]["sessions"]) == (0.1, 2)
+
+
+def test_what_agents_said_themselves_is_listed_by_session_under_its_id(run_json, made):
+    session_id = made.worked()
+    [line] = run_json("usage", "--by", "session")["lines"]
+    assert (line["client"], line["session"], line["cost"]) == ("test", session_id, 0.05)
+    assert run_json("usage", "--client", "codex")["lines"] == run_json("usage", "--model", "gpt")["lines"] == []
+    assert len(run_json("usage", "--model", "opus")["lines"]) == 1
 
 
 def test_spending_as_csv_is_that_of_rfc_4180_with_amounts_to_the_last_digit(run, two):
-    result = run("report", "--period", "all", "--csv")
-    head, *rows = rows_of(result)
-    assert head == [
-        "tenant", "period", "sessions", "responses", "calls", "input_tokens", "output_tokens", "cost_usd",
-        "exact_cost_usd", "exact_percent", "own_currency", "approximate_cost_usd", "assumed_cost_usd",
-    ]  # fmt: skip
-    assert rows == [
-        [tenant, "all", "1", "0", "1", "8000", "400", "0.05", "0", "0.0", "", "0", "0"] for tenant in TENANTS
-    ]
+    result = run(*MONTHLY, "--csv")
+    rows = [dict(zip(rows_of(result)[0], row, strict=True)) for row in rows_of(result)[1:]]
+    assert [row["tenant"] for row in rows] == [*TENANTS]
+    wanted = {"sessions": "1", "responses": "0", "booked_calls": "1", "fresh_input_tokens": "8000", "cost_usd": "0.05",
+              "exact_cost_usd": "0", "own_currency": ""}  # fmt: skip
+    assert [{name: row[name] for name in wanted} for row in rows] == [wanted] * 2
+    assert {row["period"] for row in rows} == {rows[0]["first_at"][:7]}
     assert result.stdout_bytes.count(b"\r\n") == result.stdout_bytes.count(b"\n") == 3
 
 
@@ -89,7 +102,7 @@ def test_no_cell_of_a_csv_acts_in_a_spreadsheet(run, made, model, shown):
     session = made.session(1000, model=model)
     made.call(session, prompt=10, output=1, tool_name="x")
     made.end(session)
-    [_, row] = rows_of(run("report", "--by", "model", "--format", "csv"))
+    [_, row] = rows_of(run("usage", "--by", "model", "--csv"))
     assert row[0] == shown
 
 
@@ -97,39 +110,24 @@ def test_what_sessions_spent_in_pounds_stands_beside_the_dollars(run, run_json, 
     session = made.session(1, currency="GBP", usd_nanos=1_250_000_000, rate_day="2026-11-20")
     made.call(session, prompt=10_000, output=0, tool_name="x")
     made.end(session)
-    [line] = run_json("report")["lines"]
+    [line] = run_json("usage")["lines"]
     assert line["own_currency"] == [
         {"currency": "GBP", "cost": 0.04, "cost_usd": 0.05, "usd_per_unit": 1.25, "rate_day": "2026-11-20"}
     ]
-    assert rows_of(run("report", "--format", "csv"))[1][-3] == "GBP 0.04"
-    head, row, _ = run("report").stdout.splitlines()
+    assert rows_of(run("usage", "--csv"))[1][-1] == "GBP 0.04"
+    head, row, _ = run("usage").stdout.splitlines()
     assert head.endswith("OWN CURRENCY")
     assert row.split()[-1] == "£0.04"
 
 
-def test_an_empty_ledger_and_an_empty_span_say_so(run, made):
-    assert run("report").stdout == "Nothing was spent.\n"
-    assert run("report", "--since", "2999-01-01").stdout == "Nothing of that was spent.\n"
-    assert rows_of(run("report", "--format", "csv"))[1:] == []
-
-
 @pytest.mark.parametrize(
-    "arguments", [["--tenant", "a/b"], ["--since", "soon"], ["--by", "user"], ["--period", "year"]]
+    "arguments", [["--tenant", "a/b"], ["--since", "soon"], ["--by", "user"], ["--period", "year"], ["--period", "day"]]
 )
 def test_what_cannot_be_asked_for_is_refused_in_a_sentence(run, made, arguments):
-    result = run("report", *arguments)
+    result = run("usage", *arguments)
     assert result.exit_code != 0
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1
-
-
-def test_responses_of_no_session_are_told_beside_the_report(run, home):
-    write_claude(home, [1, 2])
-    run("sync")
-    result = run("report")
-    assert result.stdout == "Nothing was spent.\n"
-    assert "2 responses, $" in result.stderr
-    assert "`tallygate usage` lists them" in result.stderr
 
 
 @pytest.mark.parametrize("named", ["shop", "work/shop", "{shop}", "{shop}/", "w*k/shop"])
@@ -142,11 +140,10 @@ def test_a_report_of_a_project_is_about_what_usage_means_by_it(run, run_json, ma
         write_claude(home, [number], f"s{number}", cwd=str(folder))
     run("sync")
     named = named.format(shop=shop)
-    found = run_json("report", "--by", "project", "--project", named, "--period", "all")
+    found = run_json("usage", "--by", "project", "--project", named)
     assert [line["project"] for line in found["lines"]] == [str(shop), str(inner)]
-    assert found["total"]["cost"] == 0.1
-    assert found["outside_sessions"]["responses"] == run_json("usage", "--project", named)["total"]["responses"] == 2
-    assert run("report", "--project", "nowhere").stdout == "Nothing of that was spent.\n"
+    assert (found["total"]["booked_calls"], found["total"]["responses"]) == (2, 2)
+    assert run("usage", "--project", "nowhere").stdout.startswith("No such usage.\n")
 
 
 # ---------------------------------------------------------------- the tenant of the settings
@@ -157,8 +154,7 @@ LISTS = [
     ("budget", "list"),
     ("status",),
     ("usage", "--by", "session", "--no-sync"),
-    ("report", "--by", "session"),
-    ("report", "--by", "project"),
+    ("usage", "--by", "project", "--no-sync"),
 ]
 
 
@@ -170,7 +166,7 @@ def test_a_tenant_sees_its_own_rows_and_nobody_elses(run, two, monkeypatch, comm
     [other] = {*TENANTS} - {tenant}
     assert two[other] not in shown
     assert f'"{other}"' not in shown
-    if command[-1] not in ("--no-sync", "project"):
+    if "project" not in command:
         assert two[tenant] in shown
 
 

@@ -41,7 +41,7 @@ def test_a_session_and_its_budget_are_split(run, run_json, session):
 def test_tables_say_what_is_guessed(run, run_json, session):
     guessed = run_json("sessions", "list")["sessions"][0]["approximate_spent"]
     part = f"${guessed:.2f} approximate"
-    for command in (["sessions", "list"], ["budget", "list"], ["status"], ["report"]):
+    for command in (["sessions", "list"], ["budget", "list"], ["status"]):
         told = run(*command).stdout
         assert "OF WHICH" in told, command
         assert part in told, command
@@ -51,9 +51,9 @@ def test_tables_say_what_is_guessed(run, run_json, session):
 
 def test_reports_for_programs_are_split(run, run_json, session):
     guessed = run_json("sessions", "list")["sessions"][0]["approximate_spent"]
-    for found in (run_json("report")["total"], run_json("report")["lines"][0]):
+    for found in (run_json("usage")["total"], run_json("usage")["lines"][0]):
         assert (found["known_cost"], found["approximate_cost"], found["assumed_cost"]) == (3.0, guessed, 0.0)
-    by_model = {line["model"]: line["approximate_cost"] for line in run_json("report", "--by", "model")["lines"]}
+    by_model = {line["model"]: line["approximate_cost"] for line in run_json("usage", "--by", "model")["lines"]}
     assert by_model["claude-sonnet-4-6"] == 0.0
     total = run_json("drift")["total"]
     assert (total["known_recorded"], total["approximate_recorded"], total["assumed_recorded"]) == (3.0, guessed, 0.0)
@@ -61,5 +61,5 @@ def test_reports_for_programs_are_split(run, run_json, session):
 
 def test_where_all_is_known_no_column_says_so(run, made):
     used(made, made.session(100), *KNOWN)
-    for command in (["sessions", "list"], ["budget", "list"], ["status"], ["report"]):
+    for command in (["sessions", "list"], ["budget", "list"], ["status"]):
         assert "OF WHICH" not in run(*command).stdout

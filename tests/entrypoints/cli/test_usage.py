@@ -38,7 +38,9 @@ def test_the_first_use_shows_the_users_own_history(run_json, home):
 
 
 def test_without_transcripts_there_is_no_usage(run, run_json):
-    assert run("usage").stdout == "No usage.\n"
+    shown = run("usage").stdout
+    assert shown.startswith("No usage.\nLooked for what Claude Code, Codex,")
+    assert shown.endswith("found nothing. `tallygate init` sets them up.\n")
     assert run_json("usage")["lines"] == []
 
 
@@ -144,7 +146,7 @@ def test_a_sheet_says_what_json_says_to_the_last_digit(run, run_json, days, by):
                 assert Decimal(told) == pytest.approx(
                     Decimal(str(line[name.removesuffix("_usd")])), abs=Decimal("0.000001")
                 )
-            else:
+            elif name != "own_currency":
                 assert told == str(line[name]), name
 
 
@@ -173,6 +175,38 @@ def test_a_sheet_without_usage_is_a_header_and_one_form_is_asked_for(run):
     head, rest = run("usage", "--csv").stdout_bytes.decode().split("\r\n")
     assert (head.split(",")[0], rest) == ("day", "")
     assert run("usage", "--csv", "--json").exit_code == 2
+
+
+def test_where_nothing_was_used_the_last_time_is_named(run, run_json, days):
+    assert run("usage", "--since", "2026-04-01").stdout == "No such usage.\nThe last was on 2026-03-03 10:00.\n"
+    other = run("usage", "--since", "2026-04-01", "--model", "gpt").stdout
+    assert other == "No such usage.\n`tallygate usage` shows all there is.\n"
+    assert run_json("usage", "--since", "2026-04-01")["lines"] == []
+
+
+def test_what_is_shown_of_lines_adds_up_to_what_is_shown_of_their_total(run, home):
+    for number in range(7):
+        write_claude(home, [number], f"s{number}", at=DAY + timedelta(days=number), output=7_350)
+    _, *rows, total = run("usage").stdout.splitlines()
+    costs = [Decimal(row.split()[6].lstrip("$")) for row in [*rows, total]]
+    assert (sum(costs[:-1]), len(costs)) == (costs[-1], 8)
+    assert sum(round(each, 2) for each in [Decimal(line["cost_usd"]) for line in sheet_of(run)]) != costs[-1]
+
+
+def test_each_day_is_listed_by_another_key_with_a_period(run, run_json, days):
+    found = run_json("usage", "--by", "session", "--period", "week")
+    assert [(line["period"], line["session"]) for line in found["lines"]] == [
+        ("2026-W09", "a"), ("2026-W10", "c"), ("2026-W10", "b"),
+    ]  # fmt: skip
+    assert (found["period"], found["total"]["sessions"]) == ("week", 3)
+
+
+def test_ids_of_sessions_are_as_short_as_tells_them_apart(run, home):
+    ids = ["019d7dbf-0000-7000-8000-000000000001", "019d7dbf-1111-7000-8000-000000000002", "ee5c333e-2222-4000"]
+    for number, name in enumerate(ids):
+        write_claude(home, [number], name)
+    rows = run("usage", "--by", "session").stdout.splitlines()[1:-1]
+    assert {row.split()[1] for row in rows} == {"019d7dbf-0", "019d7dbf-1", "ee5c333e-2"}
 
 
 def test_of_days_the_last_are_shown_and_the_total_has_all(run, run_json, days):
@@ -300,14 +334,14 @@ def damaged(home):
 
 
 def test_what_could_not_be_read_is_told_wherever_totals_are_and_not_only_once(run, run_json, damaged):
-    for command in ("usage", "usage", "status", "report", "drift", "doctor", "sync"):
+    for command in ("usage", "usage", "status", "drift", "doctor", "sync"):
         done = run(command)
         assert "1 record in 1 file could not be read (1 no JSON)" in done.stdout + done.stderr, command
     unread = run_json("usage")["unread"]
     assert (unread["records"], unread["files"], unread["could_not_be_read"]) == (1, 1, {"bad_json": 1})
     # As much as the other responses of its session cost on average.
     assert unread["estimated_cost"] == pytest.approx(run_json("usage")["total"]["cost"] / 2)
-    for command in ("status", "report", "drift", "sync"):
+    for command in ("status", "drift", "sync"):
         assert run_json(command)["unread"]["records"] == 1
     assert run_json("usage", "--client", "codex")["unread"]["records"] == 0
 

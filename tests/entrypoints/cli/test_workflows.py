@@ -101,7 +101,7 @@ def test_cron_with_next_to_no_environment(day, monkeypatch):
         monkeypatch.delenv(name)
     monkeypatch.chdir("/")
     day.says("sync")
-    assert "$0.50" in day.says("report")
+    assert "$0.50" in day.says("usage", "--by", "project", "--since", "7d")
     day.says("backup", str(day.home / "nightly.db"))
     (budget,) = json.loads(day.run("budget", "list", json_=True).stdout)["budgets"]
     day.says("budget", "raise", budget["budget_id"], "1", "--reason", "nightly")

@@ -23,10 +23,8 @@ from tallygate.operations.proof.verify import OutsideEvidence, verify_ledger
 from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.ingest import FileReading, ingest
 from tallygate.operations.views.overview import show_session
-from tallygate.operations.views.spending import ReportWanted, report_spending
-from tallygate.operations.views.usage import Anomalies, what_is_open
-from tallygate.reports.spending import Every, SpendBy
-from tallygate.reports.usage import ALWAYS_US
+from tallygate.operations.views.usage import Anomalies, UsageWanted, list_usage, what_is_open
+from tallygate.reports.usage import ALWAYS_US, By
 
 PROJECT = "/home/me/p"
 
@@ -117,8 +115,8 @@ def test_a_signed_total_says_what_of_it_was_observed(world):
 def test_no_report_makes_a_share_of_spending_exact(world):
     session = world.start("10")
     report(world, world.ask(session, 100).call_id, 90)
-    wanted = ReportWanted(SpendBy.SESSION, Every.ALL, -ALWAYS_US, ALWAYS_US)
-    (line,) = report_spending(world.rt, wanted, UTC).lines
+    wanted = UsageWanted(-ALWAYS_US, ALWAYS_US)
+    (line,) = list_usage(world.rt, wanted, by=By.SESSION, zone=UTC, limit=9).lines
     assert (line.whole.nanos, line.whole.exact_nanos) == (90_000_000, 0)
 
 

@@ -45,12 +45,12 @@ def list_(program: Program, session: str | None, limit: int, as_json: bool) -> N
         output.table(
             output.words("ID", [each.attestation_id for each in attested]),
             output.words("KIND", [each.kind for each in attested]),
-            output.numbers("EVENT", [each.seq for each in attested]),
+            output.going(1, output.numbers("EVENT", [each.seq for each in attested])),
             output.words(
                 output.zoned("SIGNED", [each.issued_us for each in attested], zone),
-                [output.when(each.issued_us, zone) for each in attested],
+                [output.when(each.issued_us, zone)[-11:] for each in attested],
             ),
-            output.words("SESSION", [each.session_id for each in attested], tight=False),
+            output.words("SESSION", [output.short_id(each.session_id or "") for each in attested]),
         )
     else:
         click.echo("Nothing has been attested yet: no hard budget has refused a call, and no session has ended.")

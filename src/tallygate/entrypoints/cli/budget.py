@@ -211,23 +211,23 @@ def budget_table(budgets: Sequence[Budget], splits: Sequence[Split], time_zone: 
     """Budgets as a table, with what is spent at prices that are not sure; the end of an id is enough to name one."""
     renewed = [each.resets_us for each in budgets]
     resets = output.words(
-        output.zoned("RESETS", renewed, time_zone), [output.when(each, time_zone) for each in renewed]
+        output.zoned("RESETS", renewed, time_zone), [output.when(each, time_zone)[-11:] for each in renewed]
     )
     touched = [each.touched_us for each in budgets]
     used = "USED" if any(renewed) else output.zoned("USED", touched, time_zone)
     shown = [told_apart(amounts_of(each), each.unit) for each in budgets]
     output.table(
-        output.ids("BUDGET", [output.short_id(each.name) for each in budgets], 24),
+        output.names("BUDGET", [output.short_id(each.name) for each in budgets], 24),
         output.going(5, output.words("SCOPE", [each.scope for each in budgets])),
-        output.going(3, output.words("PERIOD", [each.period for each in budgets])),
+        output.going(4, output.words("PERIOD", [each.period for each in budgets])),
         *([output.going(2, resets)] if any(renewed) else []),
-        output.going(4, output.words("MODE", [each.mode for each in budgets])),
+        output.going(3, output.words("MODE", [each.mode for each in budgets])),
         output.amounts("LIMIT", [each[0] for each in shown]),
         output.amounts("SPENT", [each[1] for each in shown]),
         *output.unsure(splits, [each.unit for each in budgets]),
         output.going(1, output.amounts("RESERVED", [each[2] for each in shown])),
         output.amounts("LEFT", [each[3] for each in shown]),
-        output.going(6, output.words(used, [output.when(each, time_zone) for each in touched])),
+        output.going(6, output.words(used, [output.when(each, time_zone)[-11:] for each in touched])),
     )
 
 

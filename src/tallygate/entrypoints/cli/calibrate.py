@@ -264,17 +264,20 @@ def show(program: Program, as_json: bool) -> None:
 
 def _table(learned: tuple[Taught, ...], time_zone: str) -> None:
     output.table(
-        output.words("ESTIMATES OF", [_WHOSE.get(each.key.kind, each.key.kind) for each in learned]),
+        output.words("OF", [_WHOSE.get(each.key.kind, each.key.kind) for each in learned]),
         output.words("CLIENT", [client_name(each.key.client) for each in learned]),
-        output.words("MODEL", [each.key.model for each in learned], tight=False),
+        output.names("MODEL", [each.key.model for each in learned]),
         output.numbers("SEEN", [each.samples for each in learned]),
         _ratios("FIRST STEP", [each.first_micros for each in learned]),
         _ratios("LATER STEPS", [each.later_micros for each in learned]),
         _ratios("RESERVED", [each.reserved_micros for each in learned]),
         output.going(1, output.words("CONFIDENCE", [each.confidence for each in learned])),
-        output.words(
-            output.zoned("LAST", [each.last_us for each in learned], time_zone),
-            [output.when(each.last_us, time_zone) for each in learned],
+        output.going(
+            2,
+            output.words(
+                output.zoned("LAST", [each.last_us for each in learned], time_zone),
+                [output.when(each.last_us, time_zone)[-11:] for each in learned],
+            ),
         ),
     )
 

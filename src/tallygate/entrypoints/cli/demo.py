@@ -259,7 +259,7 @@ def _talk(environ: dict[str, str], log: Path) -> Talk:
 def _tell(steps: list[DemoStep]) -> None:
     output.table(
         output.words("STEP", [step.name for step in steps]),
-        output.words("ASKED", [step.asked for step in steps], tight=False),
+        output.prose("ASKED", [step.asked for step in steps]),
         output.words("ANSWERED", [step.answered for step in steps]),
         output.money("LEFT", [(step.left_nanos, "USD") for step in steps]),
     )

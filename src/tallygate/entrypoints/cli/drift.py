@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tallygate.core.bills.lines import Bucket
-from tallygate.core.money import format_amount
+from tallygate.core.money import adding_up, format_amount
 from tallygate.core.words import client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
@@ -132,12 +132,12 @@ def _lines(found: Review) -> None:
         output.words("WHOSE", [*(_who(line) for line in found.lines), "total"]),
         output.words("DAY", [*(f"{place.day:%y-%m-%d}" for place in places), ""]),
         output.words("MODEL", [*(output.safe(place.model or None, _MODEL_MAX) for place in places), ""]),
-        output.going(1, output.money("ESTIMATE", [(line.estimate_nanos, "USD") for line in lines])),
-        output.money("RECORDED", [(line.recorded_nanos, "USD") for line in lines]),
+        output.going(1, _summed("ESTIMATE", [line.estimate_nanos for line in lines])),
+        _summed("RECORDED", [line.recorded_nanos for line in lines]),
         output.going(3, _ratios("REC/EST", [line.recorded_micros for line in lines])),
     ]
     if found.has_bills:
-        columns.append(output.money("BILLED", [(line.billed_nanos, "USD") for line in lines]))
+        columns.append(_summed("BILLED", [line.billed_nanos for line in lines]))
         columns.append(output.going(2, _ratios("BILL/REC", [line.billed_micros for line in lines])))
     causes = [main_cause(line, found.causes) for line in found.lines]
     words = [None if cause is None else cause_word(cause) for cause in causes]
@@ -146,6 +146,16 @@ def _lines(found: Review) -> None:
     total = found.total
     if total.recorded_nanos is not None and total.split.unsure_nanos:
         click.echo(f"Recorded: {output.split_amount(total.recorded_nanos, total.split)}.")
+
+
+def _summed(title: str, nanos: list[int | None]) -> output.Column:
+    """Amounts above their total, which stands last: what is shown of them adds up to it."""
+    *parts, total = nanos
+    if total is None:
+        return output.money(title, [(each, "USD") for each in nanos])
+    texts = iter(adding_up([each for each in parts if each is not None], total))
+    shown = [output.NOTHING if each is None else next(texts) for each in parts]
+    return output.amounts(title, [*shown, format_amount(total)])
 
 
 def _ratios(title: str, micros: Iterable[int | None]) -> output.Column:
@@ -221,7 +231,7 @@ def _gaps(found: Review) -> None:
         output.words("TOKENS", ["" if gap.tokens is None else output.short_count(gap.tokens) for gap in found.gaps]),
         output.money("RECORDED", [(gap.recorded_nanos or None, "USD") for gap in found.gaps]),
         output.money("BILLED", [(gap.billed_nanos or None, "USD") for gap in found.gaps]),
-        output.words("WHY", [gap.text for gap in found.gaps], tight=False),
+        output.prose("WHY", [gap.text for gap in found.gaps]),
     )
 
 
@@ -230,7 +240,7 @@ def _factors(found: Review) -> None:
     if billed:
         output.heading("Calibration it implies: billed for each dollar recorded")
         output.table(
-            output.words("MODEL", [factor.key.text for factor in billed], tight=False),
+            output.names("MODEL", [factor.key.text for factor in billed]),
             output.numbers("RESPONSES", [factor.responses for factor in billed]),
             output.counts("TOKENS", [factor.tokens for factor in billed]),
             _ratios("FACTOR", [factor.micros for factor in billed]),
@@ -240,7 +250,7 @@ def _factors(found: Review) -> None:
         output.heading("Recorded for each dollar estimated; the gate learns this by itself, call by call")
         output.table(
             output.words("CLIENT", [output.safe(client_name(factor.client) or None, 24) for factor in estimates]),
-            output.words("MODEL", [factor.model for factor in estimates], tight=False),
+            output.names("MODEL", [factor.model for factor in estimates]),
             output.numbers("CALLS", [factor.calls for factor in estimates]),
             _ratios("FACTOR", [factor.micros for factor in estimates]),
             *_notes([_says(factor.micros, applies=False) for factor in estimates]),
@@ -248,7 +258,7 @@ def _factors(found: Review) -> None:
 
 
 def _notes(texts: list[str]) -> list[output.Column]:
-    return [output.words("NOTE", texts)] if any(texts) else []
+    return [output.prose("NOTE", texts, 16)] if any(texts) else []
 
 
 def _says(micros: int | None, *, applies: bool) -> str:

@@ -9,7 +9,7 @@ import click
 
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.gate.wording import off_told
-from tallygate.core.money import format_amount
+from tallygate.core.money import adding_up, format_amount
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.limits import first_look
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
@@ -47,14 +47,15 @@ def spending(spent: Mapping[By, UsageLine]) -> None:
     output.table(
         output.words("SPENT", [NAMES[by] for by in spent]),
         output.amounts("COST", [format_amount(line.whole.nanos) for line in spent.values()]),
-        output.words("MODELS", [_models(line) for line in spent.values()], tight=False),
+        output.prose("MODELS", [_models(line) for line in spent.values()], floor=30),
     )
 
 
 def _models(line: UsageLine) -> str:
     """Which models it went to, the dearest first, and what of it is not priced for sure."""
     paid = [(model, part) for model, part in line.models.items() if part.nanos]
-    shown = [f"{model} {format_amount(part.nanos)}" for model, part in paid[:_MODELS_SHOWN]]
+    costs = adding_up([part.nanos for _, part in paid], line.whole.nanos)
+    shown = [f"{model} {cost}" for (model, _), cost in zip(paid[:_MODELS_SHOWN], costs, strict=False)]
     if len(paid) > _MODELS_SHOWN:
         shown.append(f"{len(paid) - _MODELS_SHOWN} more")
     unsure = (("approximate", line.whole.approximate_nanos), ("assumed", line.whole.assumed_nanos))

@@ -124,9 +124,9 @@ def _say(title: str, days: Days, kept: list[KeptBill], *, dry_run: bool) -> None
     bills = [each.bill for each in kept]
     click.echo(f"{title}, {span}, in UTC:")
     output.table(
-        output.words("format", [bill.format for bill in bills]),
-        output.numbers("lines", [bill.lines for bill in bills]),
-        output.money("sum", [(bill.total_nanos, bill.currency) for bill in bills]),
+        output.words("FORMAT", [bill.format for bill in bills]),
+        output.numbers("LINES", [bill.lines for bill in bills]),
+        output.money("SUM", [(bill.total_nanos, bill.currency) for bill in bills]),
         *_outcomes(kept, dry_run=dry_run),
     )
     for each in kept:
@@ -140,8 +140,8 @@ def _outcomes(kept: Sequence[KeptBill], *, dry_run: bool) -> list[output.Column]
     """What became of bills, and their ids: one that a dry run would write has none."""
     fresh = "would be new" if dry_run else "imported"
     return [
-        output.words("result", [fresh if each.fresh else "was there already" for each in kept]),
-        output.words("bill", [None if dry_run and each.fresh else each.bill.bill_id for each in kept]),
+        output.words("RESULT", [fresh if each.fresh else "was there already" for each in kept]),
+        output.words("BILL", [None if dry_run and each.fresh else each.bill.bill_id for each in kept]),
     ]
 
 
@@ -224,11 +224,11 @@ def _kept_table(drafts: Sequence[Draft], kept: Sequence[KeptBill], *, dry_run: b
         click.echo(output.safe(f"{drafts[0].name} {result}: {', '.join(parts)}", 1000))
     else:
         output.table(
-            output.words("file", [draft.name for draft in drafts], tight=False),
-            output.words("format", [bill.format for bill in bills]),
-            output.numbers("lines", [bill.lines for bill in bills]),
-            output.words("days (UTC)", map(_days, bills)),
-            output.money("sum", [(bill.total_nanos, bill.currency) for bill in bills]),
+            output.names("FILE", [draft.name for draft in drafts]),
+            output.words("FORMAT", [bill.format for bill in bills]),
+            output.numbers("LINES", [bill.lines for bill in bills]),
+            output.words("DAYS (UTC)", map(_days, bills)),
+            output.money("SUM", [(bill.total_nanos, bill.currency) for bill in bills]),
             *outcomes,
         )
     for draft, each in zip(drafts, kept, strict=True):
@@ -294,17 +294,17 @@ def list_(program: Program, *, limit: int, as_json: bool) -> None:
     else:
         zone = shown_zone(settings)
         output.table(
-            output.words("bill", [bill.bill_id for bill in found]),
+            output.words("BILL", [bill.bill_id for bill in found]),
             output.words(
-                output.zoned("imported", [bill.imported_us for bill in found], zone),
+                output.zoned("IMPORTED", [bill.imported_us for bill in found], zone),
                 [output.when(bill.imported_us, zone) for bill in found],
             ),
-            output.words("format", [bill.format for bill in found]),
-            output.words("days (UTC)", map(_days, found)),
-            output.numbers("lines", [bill.lines for bill in found]),
-            output.money("sum", [(bill.total_nanos, bill.currency) for bill in found]),
-            output.words("state", map(_state, found)),
-            output.words("name", [bill.name for bill in found], tight=False),
+            output.words("FORMAT", [bill.format for bill in found]),
+            output.words("DAYS (UTC)", map(_days, found)),
+            output.going(2, output.numbers("LINES", [bill.lines for bill in found])),
+            output.money("SUM", [(bill.total_nanos, bill.currency) for bill in found]),
+            output.words("STATE", map(_state, found)),
+            output.going(3, output.names("NAME", [bill.name for bill in found])),
         )
 
 
@@ -342,14 +342,14 @@ def show(program: Program, *, bill: str, lines: int, as_json: bool) -> None:
     if view.lines:
         output.heading("lines" if len(view.lines) == found.lines else f"the first {len(view.lines):,} lines")
         output.table(
-            output.numbers("line", [line.number for line in view.lines]),
-            output.words("time (UTC)", [output.when(microseconds(line.at)) for line in view.lines]),
-            output.words("of", [line.grain.value for line in view.lines]),
-            output.words("provider", [line.provider for line in view.lines]),
-            output.words("model", [line.model for line in view.lines], tight=False),
-            output.words("tokens", [_tokens_text(line) for line in view.lines]),
-            output.money("cost", [(line.cost_nanos, found.currency) for line in view.lines]),
-            output.words("charged", [line.billing.value for line in view.lines]),
+            output.numbers("LINE", [line.number for line in view.lines]),
+            output.words("TIME (UTC)", [output.when(microseconds(line.at)) for line in view.lines]),
+            output.words("OF", [line.grain.value for line in view.lines]),
+            output.words("PROVIDER", [line.provider for line in view.lines]),
+            output.names("MODEL", [line.model for line in view.lines]),
+            output.words("TOKENS", [_tokens_text(line) for line in view.lines]),
+            output.money("COST", [(line.cost_nanos, found.currency) for line in view.lines]),
+            output.words("CHARGED", [line.billing.value for line in view.lines]),
         )
 
 

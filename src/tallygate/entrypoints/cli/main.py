@@ -20,7 +20,7 @@ COMMANDS = {
     "Every day": {
         "status": "status:status",
         "usage": "usage:usage",
-        "report": "report:report",
+        "report": "usage:report",
         "sessions": "sessions:sessions",
         "why": "why:why",
         "budget": "budget:budget",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
-from typing import Any
+from textwrap import fill
+from typing import Any, Literal
 
 import click
 
@@ -29,6 +31,7 @@ CELL_MAX = 120
 _LOOSE_MIN = 8
 _GAP = 2
 _WIDTH_WITHOUT_TERMINAL = 1000
+_NOTE_MIN = 40
 _STYLES = {
     **dict.fromkeys(("ok", "allow", "low", "exact", "reconciled"), "green"),
     **dict.fromkeys(("warn", "reroute", "moderate", "high", "pending"), "yellow"),
@@ -40,7 +43,8 @@ _STYLES = {
 class Column:
     """One column of a table, its cells made safe; cells that are not `tight` are cut first on a narrow terminal.
 
-    Where that is not enough, the column with the highest `goes` is left out first. What is `whole` is never cut.
+    Where that is not enough, the column with the highest `goes` is left out first. What is `whole` is never cut. What
+    `wraps` is a sentence, which goes on in the next line; of a path its end is kept, which tells most.
     """
 
     title: str
@@ -51,6 +55,8 @@ class Column:
     floor: int = _LOOSE_MIN
     whole: bool = False
     is_amount: bool = False
+    wraps: bool = False
+    is_path: bool = False
 
     @property
     def width(self) -> int:
@@ -66,9 +72,19 @@ def words(title: str, values: Iterable[object], *, tight: bool = True) -> Column
     return Column(title, [safe(value) for value in values], tight=tight)
 
 
-def ids(title: str, values: Iterable[object], floor: int) -> Column:
-    """A column of ids; on a narrow terminal their beginnings, which tell most of them apart."""
+def names(title: str, values: Iterable[object], floor: int = 20) -> Column:
+    """A column of names, such as models; on a narrow terminal their beginnings, as long as most of them are."""
     return Column(title, [safe(value) for value in values], tight=False, floor=floor)
+
+
+def paths(title: str, values: Iterable[object]) -> Column:
+    """A column of folders; on a narrow terminal their ends."""
+    return Column(title, [safe(value) for value in values], tight=False, floor=16, is_path=True)
+
+
+def prose(title: str, values: Iterable[object], floor: int = 24) -> Column:
+    """A column of sentences, in as many lines as they need."""
+    return Column(title, [safe(value) for value in values], tight=False, floor=floor, wraps=True)
 
 
 def going(goes: int, column: Column) -> Column:
@@ -100,6 +116,11 @@ def short_count(value: int) -> str:
     whole, digits = str(value // scale), str(value % scale).rjust(len(str(scale)) - 1, "0")
     fraction = digits[: max(3 - len(whole), 0)]
     return f"{int(whole):,}.{fraction} {unit}" if fraction else f"{int(whole):,} {unit}"
+
+
+def shares(title: str, texts: Iterable[str]) -> Column:
+    """A column of parts of a whole, in per cent."""
+    return Column(title, list(texts), right=True)
 
 
 def money(title: str, amounts: Iterable[tuple[int | None, str]]) -> Column:
@@ -197,30 +218,62 @@ def _may_shrink(column: Column) -> bool:
 def table(*columns: Column) -> None:
     """Print columns side by side; rich is imported only here, so that other answers come sooner.
 
-    On a narrow terminal loose columns are cut, with a sign of it, and others left out, which is said below.
+    On a narrow terminal loose columns are cut, with a sign of it, and others left out; both are said below.
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    width = None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
-    console = Console(file=sys.stdout, width=width, markup=False, highlight=False, emoji=False)
-    kept, left_out = fitting(columns, console.width)
-    console.width = max(console.width, _least(kept))
+    width = terminal_width()
+    kept, left_out = fitting(columns, width)
+    widths = _widths(kept, width)
+    console = Console(file=sys.stdout, width=max(width, _least(kept)), markup=False, highlight=False, emoji=False)
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in kept:
-        shown.add_column(
-            Text(column.title),
-            justify="right" if column.right else "left",
-            no_wrap=column.tight,  # rich takes from the columns that may wrap, but each text below stays one line
-            min_width=column.least,
+    for column, wide in zip(kept, widths, strict=True):
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        shown.add_column(Text(column.title), justify=justify, no_wrap=not column.wraps, width=wide)
+    for row in zip(*(_cells(*each) for each in zip(kept, widths, strict=True)), strict=True):
+        shown.add_row(
+            *(
+                Text(cell, _STYLES.get(cell.strip(), ""), no_wrap=not column.wraps, overflow="ellipsis")
+                for column, cell in zip(kept, row, strict=True)
+            )
         )
-    for row in zip(*(column.cells for column in kept), strict=True):
-        shown.add_row(*(Text(cell, _STYLES.get(cell.strip(), ""), no_wrap=True, overflow="ellipsis") for cell in row))
     console.print(shown)
-    if left_out:
-        titles = ", ".join(" ".join(column.title.split()) for column in left_out)
-        click.echo(f"Left out for want of room: {titles}. A wider terminal or --json shows them.")
+    cut = [column for column, wide in zip(kept, widths, strict=True) if column.width > wide and not column.wraps]
+    said = [
+        f"{what}: {_titles(those)}" for what, those in (("Left out for want of room", left_out), ("Cut", cut)) if those
+    ]
+    if said:
+        click.echo(fill(f"{'. '.join(said)}. A wider terminal or --json shows them.", max(width, _NOTE_MIN)))
+
+
+def terminal_width() -> int:
+    """How many columns there are; to a file or a pipe a line may be as long as it is."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
+
+
+def _titles(columns: Sequence[Column]) -> str:
+    return ", ".join(" ".join(column.title.split()) for column in columns)
+
+
+def _widths(columns: Sequence[Column], width: int) -> list[int]:
+    """How wide each column is shown: of those that may be cut the widest gives first."""
+    found = [column.width for column in columns]
+    over = sum(found) + _GAP * (len(columns) - 1) - width
+    while over > 0:
+        giving = [at for at, column in enumerate(columns) if not column.tight and found[at] > column.least]
+        if not giving:
+            break
+        found[max(giving, key=lambda at: found[at])] -= 1
+        over -= 1
+    return found
+
+
+def _cells(column: Column, wide: int) -> list[str]:
+    if not column.is_path:
+        return column.cells
+    return [cell if len(cell) <= wide else f"…{cell[len(cell) - wide + 1 :]}" for cell in column.cells]
 
 
 def facts(pairs: Sequence[tuple[str, str]]) -> None:
@@ -290,6 +343,19 @@ def short_id(text: str) -> str:
     if (short := short_name(text)) != text:
         return short
     return text[-ID_END:] if text.startswith("session_") and len(text) > 2 * ID_END else text
+
+
+def short_ids(texts: Sequence[str]) -> list[str]:
+    """Ids of clients by their beginnings, as long as tells them apart; one of ours by its end.
+
+    >>> short_ids(["0dbce46f-7b2e-4563-9a1c-1", "0dbce46f-8a11-4563-9a1c-2", "total", "-"])
+    ['0dbce46f-7', '0dbce46f-8', 'total', '-']
+    """
+    whole = {text for text in texts if short_id(text) == text}
+    at = ID_END
+    while at < max(map(len, whole), default=0) and len({text[:at] for text in whole}) < len(whole):
+        at += 1
+    return [text[:at].rstrip("-") or text if text in whole else short_id(text) for text in texts]
 
 
 def when(at_us: int | None, time_zone: str = "UTC") -> str:

@@ -343,13 +343,13 @@ def _table(found: quote.ModelList) -> None:
     lines = found.lines
     rates = [line.price.rates for line in lines]
     output.table(
-        output.words("MODEL", [line.model for line in lines], tight=False),
-        output.going(2, output.words("PROVIDER", [line.provider for line in lines])),
+        output.names("MODEL", [line.model for line in lines], 24),
+        output.going(5, output.words("PROVIDER", [line.provider for line in lines])),
         output.rates("INPUT", [each.input_nanos for each in rates]),
         output.rates("OUTPUT", [each.output_nanos for each in rates]),
-        output.rates("CACHE READ", [each.cache_read_nanos for each in rates]),
-        output.rates("CACHE WRITE", [each.cache_write_5m_nanos for each in rates]),
-        output.going(1, output.words("SOURCE", [_source(line.price) for line in lines])),
+        output.going(3, output.rates("CACHE READ", [each.cache_read_nanos for each in rates])),
+        output.going(4, output.rates("CACHE WRITE", [each.cache_write_5m_nanos for each in rates])),
+        output.going(6, output.words("SOURCE", [_source(line.price) for line in lines])),
     )
 
 

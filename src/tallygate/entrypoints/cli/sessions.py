@@ -13,7 +13,7 @@ from tallygate.core.gate import lifecycle
 from tallygate.core.gate.wording import amounts_of
 from tallygate.core.model import Budget, Call, Session, unit_number
 from tallygate.core.moments import iso, microseconds
-from tallygate.core.money import format_amount, json_number, told_apart
+from tallygate.core.money import adding_up, format_amount, json_number, told_apart
 from tallygate.core.proof import SlimAttestation
 from tallygate.core.text import cleaned
 from tallygate.core.usage import UNKNOWN_MODEL
@@ -154,8 +154,8 @@ def session_table(lines: list[SessionLine], time_zone: str) -> None:
         *([output.going(6, output.words("OF", [name and output.short_id(name) for name in names]))] if others else []),
         output.going(5, output.numbers("CALLS", [line.totals.calls for line in lines])),
         output.going(4, output.numbers("HALTS", [line.totals.denied for line in lines])),
-        output.going(3, output.words("MODEL", [line.model for line in lines], tight=False)),
-        output.going(7, output.words("TASK", [line.session.task_summary for line in lines], tight=False)),
+        output.going(3, output.names("MODEL", [line.model for line in lines])),
+        output.going(7, output.prose("TASK", [line.session.task_summary for line in lines])),
     )
     for line in lines:
         if line.own is None:
@@ -408,10 +408,10 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
         if shares:
             click.echo()
             output.table(
-                output.money("COST", [(share.nanos, unit) for share in shares]),
+                output.amounts("COST", adding_up([share.nanos for share in shares], totals.total_nanos)),
                 output.numbers("CALLS", [share.calls for share in shares]),
                 *([output.numbers("RESPONSES", [share.responses for share in shares])] if view.observed else []),
-                output.words(title, [share.label for share in shares], tight=False),
+                output.names(title, [share.label for share in shares]),
             )
     if view.decisions:
         output.heading("Decisions")
@@ -425,7 +425,7 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
         output.table(
             output.words("CALL", [output.short_id(each.call_id) for each in view.anomalies]),
             output.words("WHAT", [output.safe(ODD_REPORTS.get(each.kind, each.kind)) for each in view.anomalies]),
-            output.words("TOLD", [output.safe(each.told) for each in view.anomalies], tight=False),
+            output.prose("TOLD", [each.told for each in view.anomalies]),
         )
     if view.observed is not None:
         _show_observed(view.observed, view.drift)
@@ -456,7 +456,7 @@ def _show_observed(observed: ObservedSummary, drift: list[Cause]) -> None:
         output.table(
             output.money("AMOUNT", [(cause.nanos, "USD") for cause in drift]),
             output.words("CAUSE", [str(cause.kind) for cause in drift]),
-            output.words("WHAT HAPPENED", [cause.text for cause in drift], tight=False),
+            output.prose("WHAT HAPPENED", [cause.text for cause in drift]),
         )
 
 
@@ -468,13 +468,13 @@ def _call_table(view: SessionView, unit: str, time_zone: str) -> None:
             output.zoned("AT", [call.at_us for call in calls], time_zone),
             [output.when(call.at_us, time_zone)[-5:] for call in calls],
         ),
-        output.words("TOOL", [call.tool_name for call in calls], tight=False),
+        output.names("TOOL", [call.tool_name for call in calls], 12),
         output.words("ACTION", [call.action for call in calls]),
         output.going(2, output.words("STATE", [call.state for call in calls])),
         output.money("ESTIMATE", [(call.estimate_nanos, unit) for call in calls]),
         output.money("COST", [(_call_cost(call, view) if call.cost_basis != "none" else None, unit) for call in calls]),
-        output.words("MODEL", answered, tight=False),
-        output.going(1, output.words("REASON", [call.reason for call in calls], tight=False)),
+        output.names("MODEL", answered),
+        output.going(1, output.names("REASON", [call.reason for call in calls])),
     )
 
 
@@ -488,7 +488,7 @@ def _response_table(view: SessionView, unit: str, time_zone: str) -> None:
         output.money("COST", [(each.cost_nanos, unit) for each in view.responses]),
         *([output.words("ODD", odd)] if any(odd) else []),
         output.numbers("OUTPUT", [row.tokens.output for row in rows]),
-        output.words("MODEL", [row.model for row in rows], tight=False),
+        output.names("MODEL", [row.model for row in rows]),
         # A cut one names nothing.
         output.Column("RESPONSE", [output.safe(row.response_key, 1000) for row in rows], whole=True),
     )

@@ -1,7 +1,9 @@
-"""`tallygate usage`: what was used, by time, session, project, model or client."""
+"""`tallygate usage`: what was spent, by time, session, project, model, client or tenant."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import click
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Certainty, Split
 from tallygate.core.moments import iso
-from tallygate.core.money import format_amount, json_number
+from tallygate.core.money import adding_up, format_amount, json_number
 from tallygate.core.words import client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import ClientChoice, as_csv_option, as_json_option, limit_option
@@ -32,8 +34,11 @@ _TITLES = {
     By.FOLDER: ("FOLDER",),
     By.MODEL: ("MODEL",),
     By.CLIENT: ("CLIENT",),
+    By.TENANT: ("TENANT",),
 }
+_PERIODS = [each.value for each in By if each.is_period]
 _COUNT = click.IntRange(0)
+_OLD_NAME = "report"
 _LINES_MAX = 100_000
 _INDENT = "\N{BOX DRAWINGS LIGHT UP AND RIGHT} "
 
@@ -46,13 +51,15 @@ _INDENT = "\N{BOX DRAWINGS LIGHT UP AND RIGHT} "
     show_default=True,
     help="What a line stands for.",
 )
-@since_option("Only responses made")
-@click.option("--until", metavar="MOMENT", help="Only responses made before that, or on that day.")
+@click.option("--period", "every", type=click.Choice(_PERIODS), help="Every line anew for each day, week or month.")
+@since_option("Only what was spent")
+@click.option("--until", metavar="MOMENT", help="Only what was spent before that, or on that day.")
 @click.option(
     "--client", "clients", type=ClientChoice(REGISTRY.sources), multiple=True, help="Only this client; repeatable."
 )
 @click.option("--project", help="Only this project, with its worktrees: its path, the end of it, or a pattern.")
 @click.option("--model", help="Only this model in every spelling, a family, a pattern, or a part of ids.")
+@click.option("--tenant", metavar="TENANT", help="Only this tenant. Without it: all by tenant, else the one here.")
 @click.option("--breakdown", is_flag=True, help="Every line by model, too.")
 @limit_option(100, _LINES_MAX)
 @reading_first
@@ -65,27 +72,34 @@ def usage(
     program: Program,
     *,
     by: str,
+    every: str | None,
     since: str | None,
     until: str | None,
     clients: tuple[str, ...],
     project: str | None,
     model: str | None,
+    tenant: str | None,
     breakdown: bool,
     limit: int,
     syncing: bool,
     as_csv: bool,
     as_json: bool,
 ) -> None:
-    """Show what was used.
+    """Show what was spent.
 
-    Every response that clients wrote down counts, whether a budget was asked for or not, at list prices: where a
-    subscription pays, the cost is what the same use would have cost through the provider's API. Days are those of
-    the time zone in the settings, else of this machine; weeks begin on Monday.
+    Every response that clients wrote down counts, whether a budget was asked for or not, and where a client writes
+    nothing down what its agents said themselves. Prices are list prices: where a subscription pays, the cost is what
+    the same use would have cost through the provider's API. Days are those of the time zone in the settings, else of
+    this machine; weeks begin on Monday.
     """
     if ctx.invoked_subcommand is not None:
         return
+    if ctx.info_name == _OLD_NAME:
+        output.aside("`report` is `usage` now; `tallygate usage --by tenant --period month` lists what it listed.")
     if as_csv and as_json:
         raise click.UsageError("Give one of --csv and --json.")
+    if every is not None and By(by).is_period:
+        raise click.UsageError(f"A line is a {by} already: --period goes with --by project, model and the like.")
     if as_csv and ctx.get_parameter_source("limit") is click.core.ParameterSource.DEFAULT:
         limit = _LINES_MAX  # a table is read by people, a sheet is to hold everything
     settings = program.settings()
@@ -100,22 +114,31 @@ def usage(
             clients=clients,
             project=None if project is None else written_out(project, str(Path.home())),
             model=model,
+            every=None if every is None else By(every),
+            tenant=tenant,
         )
         if syncing:
             read_news(rt, clients)
         view = list_usage(rt, chosen, by=what, zone=zone, limit=limit)
+        last = (
+            None
+            if view.lines
+            else list_usage(rt, replace(chosen, from_us=-ALWAYS_US, until_us=now + 1), by=By.MODEL, zone=zone, limit=1)
+        )
     if as_json:
-        output.document(_json(view, what, time_zone, breakdown=breakdown))
+        output.document(_json(view, chosen, what, time_zone, breakdown=breakdown))
         return
     if as_csv:
         names = [title.lower() for title in _TITLES[what]]
-        click.echo(csv_of(names, view.lines, by_model=breakdown and what is not By.MODEL), nl=False)
+        by_model = breakdown and what is not By.MODEL
+        click.echo(csv_of(names, view.lines, by_model=by_model, periods=every is not None), nl=False)
         _notes(view)
     elif view.lines:
         _table(view, what, time_zone, breakdown=breakdown)
         _notes(view)
     else:
-        click.echo("No usage." if since is until is None and not (clients or project or model) else "No such usage.")
+        anything = since is until is project is model is tenant is None and not clients
+        _nothing(last, time_zone, anything=anything)
     for text in open_questions(view.unread, view.anomalies):
         output.aside(text)
 
@@ -171,7 +194,7 @@ def anomalies(program: Program, as_json: bool) -> None:
             ),
             output.words("SESSION", [output.short_id(each.session_id) for each in odd]),
             output.words("WHAT", [ODD_REPORTS.get(each.kind, output.safe(each.kind)) for each in odd]),
-            output.words("TOLD", [output.safe(each.told) for each in odd], tight=False),
+            output.prose("TOLD", [each.told for each in odd]),
         )
     if (more := count + odd_count - len(found) - len(odd)) > 0:
         output.aside(f"{more:,} more.")
@@ -188,7 +211,7 @@ def _show_booked(found: list[Anomaly], zone: str) -> None:
         ),
         output.words("RESPONSE", [output.safe(each.response_key) for each in found]),
         output.words("WHAT", [_KINDS.get(each.kind, each.kind) for each in found]),
-        output.words("TOLD", [output.safe(each.told) for each in found]),
+        output.prose("TOLD", [each.told for each in found]),
     )
 
 
@@ -249,41 +272,83 @@ def correct(
     click.echo(f"{output.safe(after.row.response_key)}: {amounts}. {output.safe(after.corrected)}")
 
 
-def _table(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> None:
-    rows: list[tuple[list[str], UsagePart]] = []
+def _nothing(last: UsageView | None, time_zone: str, *, anything: bool) -> None:
+    """What an empty list means, with the last time that there was something to list."""
+    click.echo("No usage." if anything else "No such usage.")
+    if last is not None and last.lines:
+        output.hint(f"The last was on {output.when(last.total.whole.last_us, time_zone)}.")
+    elif anything:
+        titles = ", ".join(client.title for client in REGISTRY.clients.values() if client.transcripts is not None)
+        output.hint(f"Looked for what {titles} wrote down, and found nothing. `tallygate init` sets them up.")
+    else:
+        output.hint("`tallygate usage` shows all there is.")
+
+
+# A line of the table: its names, what it comes to, and how it is shown.
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    names: list[str]
+    period: str | None
+    part: UsagePart
+    cost: str
+    own: str | None = None
+
+
+def _rows(view: UsageView, by: By, *, breakdown: bool) -> Iterator[_Listed]:
+    """The lines and their total, each with its models below it where these are asked for; what is shown adds up."""
     width = len(_TITLES[by])
-    for line in [*view.lines, view.total]:
-        names = ["", *line.key][-width:] if line is view.total else line.key
-        rows.append(([output.safe(name) if name != "" else "" for name in names], line.whole))
+    costs = [line.whole.nanos for line in view.lines]
+    texts = [*adding_up(costs, view.total.whole.nanos), format_amount(view.total.whole.nanos)]
+    for line, text in zip([*view.lines, view.total], texts, strict=True):
+        names = ("total", "")[:width] if line is view.total else line.key
+        own = ", ".join(format_amount(nanos, currency) for currency, nanos in line.by_currency().items())
+        yield _Listed(
+            [output.safe(name) if name != "" else "" for name in names], line.period, line.whole, text, own or None
+        )
         if breakdown and by is not By.MODEL:
-            for model, part in line.models.items():
-                rows.append(([""] * (width - 1) + [_INDENT + output.safe(model or None)], part))
-    parts = [part for _, part in rows]
+            parts = adding_up([part.nanos for part in line.models.values()], line.whole.nanos)
+            for (model, part), cost in zip(line.models.items(), parts, strict=True):
+                yield _Listed([""] * (width - 1) + [_INDENT + output.safe(model or None)], line.period, part, cost)
+
+
+def _table(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> None:
+    rows = [*_rows(view, by, breakdown=breakdown)]
+    parts = [row.part for row in rows]
     titles = _TITLES[by]
+    moments = [line.whole.first_us for line in view.lines]
     if by.is_period:
-        titles = (output.zoned(titles[0], [line.whole.first_us for line in view.lines], time_zone),)
-    columns = [
-        output.words(title, [names[number] for names, _ in rows], tight=by not in (By.PROJECT, By.FOLDER))
-        if title != "SESSION"
-        else output.ids(title, [names[number] for names, _ in rows], 18)
-        for number, title in enumerate(titles)
-    ]
+        titles = (output.zoned(titles[0], moments, time_zone),)
+    columns = [_names(title, [row.names[number] for row in rows]) for number, title in enumerate(titles)]
+    if any(row.period for row in rows):
+        columns.append(output.words(output.zoned("PERIOD", moments, time_zone), [row.period for row in rows]))
     if by is By.SESSION:
         last = output.zoned("LAST", [part.last_us for part in parts], time_zone)
         columns.append(output.words(last, [output.when(part.last_us, time_zone)[2:] for part in parts]))
+    columns.append(output.going(2, output.numbers("RESP", [part.responses for part in parts])))
+    if view.total.whole.calls:  # those that count by themselves, which most have none of
+        columns.append(output.going(1, output.numbers("CALLS", [part.calls for part in parts])))
     columns += [
-        output.going(2, output.numbers("RESP", [part.responses for part in parts])),
         output.going(5, output.counts("FRESH", [part.tokens.fresh_input for part in parts])),
         output.going(4, output.counts("C.READ", [part.tokens.cache_read for part in parts])),
         output.going(6, output.counts("C.WRITE", [_written(part) for part in parts])),
         output.going(3, output.counts("OUTPUT", [part.tokens.output for part in parts])),
-        output.money("COST", [(part.nanos, "USD") for part in parts]),
-        output.going(7, output.words("PARTIAL", [_share(part.partial, part.responses) for part in parts])),
+        output.amounts("COST", [row.cost for row in rows]),
+        output.going(7, output.shares("PARTIAL", [_share(part.partial, part.responses) for part in parts])),
     ]
+    if view.total.own:
+        columns.append(output.going(9, output.words("OWN CURRENCY", [row.own for row in rows])))
     if view.total.whole.certainty is not Certainty.KNOWN:
         sure = ["" if part.certainty is Certainty.KNOWN else part.certainty.value for part in parts]
         columns.append(output.going(8, output.words("PRICE", sure)))  # what is not sure stands below
     output.table(*columns)
+
+
+def _names(title: str, names: list[str]) -> output.Column:
+    if title == "SESSION":
+        return output.words(title, output.short_ids(names))
+    if title in ("PROJECT", "FOLDER"):
+        return output.paths(title, names)
+    return output.names(title, names)
 
 
 def _notes(view: UsageView) -> None:
@@ -309,14 +374,16 @@ def _notes(view: UsageView) -> None:
             output.aside(f"{text}. `tallygate prices MODEL` shows what to put into the settings.")
 
 
-def _json(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> dict[str, Any]:
+def _json(view: UsageView, chosen: UsageWanted, by: By, time_zone: str, *, breakdown: bool) -> dict[str, Any]:
     return {
         "by": by.value,
+        "period": None if chosen.every is None else chosen.every.value,
         "time_zone": time_zone,
         "currency": "USD",
         "lines": [_line_json(line, by, breakdown=breakdown) for line in view.lines],
         "hidden_lines": view.hidden,
         "total": part_json(view.total.whole)
+        | _whole_json(view.total)
         | ({"models": _models_json(view.total)} if breakdown and by is not By.MODEL else {}),
         "unread": unread_json(view.unread),
         **view.anomalies.stated(),
@@ -325,10 +392,27 @@ def _json(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> dict[s
 
 def _line_json(line: UsageLine, by: By, *, breakdown: bool) -> dict[str, Any]:
     names = [title.lower() for title in _TITLES[by]]
-    found = dict(zip(names, line.key, strict=True)) | part_json(line.whole)
+    found = dict(zip(names, line.key, strict=True)) | part_json(line.whole) | _whole_json(line)
+    if line.period is not None:
+        found["period"] = line.period
     if breakdown and by is not By.MODEL:
         found["models"] = _models_json(line)
     return found
+
+
+def _whole_json(line: UsageLine) -> dict[str, Any]:
+    """What is known of whole lines alone: how many sessions, and what they spent in currencies of their own."""
+    own = [
+        {
+            "currency": rate.currency,
+            "cost": json_number(line.own_nanos(rate)),
+            "cost_usd": json_number(nanos),
+            "usd_per_unit": json_number(rate.usd_nanos),
+            "rate_day": rate.day,
+        }
+        for rate, nanos in line.own.items()
+    ]
+    return {"sessions": len(line.sessions), "own_currency": own}
 
 
 def _models_json(line: UsageLine) -> list[dict[str, Any]]:
@@ -337,10 +421,11 @@ def _models_json(line: UsageLine) -> list[dict[str, Any]]:
 
 def part_json(part: UsagePart) -> dict[str, Any]:
     """What responses add up to, for programs."""
-    tokens, empty = part.tokens, part.responses == 0
+    tokens, empty = part.tokens, part.responses == part.calls == 0
     return {
         "responses": part.responses,
         "partial_responses": part.partial,
+        "booked_calls": part.calls,
         "fresh_input_tokens": tokens.fresh_input,
         "cache_read_tokens": tokens.cache_read,
         "cache_write_5m_tokens": tokens.cache_write_5m,
@@ -351,6 +436,7 @@ def part_json(part: UsagePart) -> dict[str, Any]:
         "web_searches": part.web_searches,
         "missing_output_tokens": part.missing_output,
         "cost": json_number(part.nanos),
+        "exact_cost": json_number(part.exact_nanos),
         "known_cost": json_number(part.known_nanos),
         "approximate_cost": json_number(part.approximate_nanos),
         "approximate_responses": part.approximate,
@@ -371,3 +457,7 @@ def _share(part: int, whole: int) -> str:
         return output.NOTHING
     percent = part * 100 // whole
     return f"{percent} %" if percent else "< 1 %"
+
+
+# What was a list of its own is this one; it is found by its old name, too.
+report = click.Command(_OLD_NAME, params=usage.params, callback=usage.callback, help=usage.help, hidden=True)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from tallygate.core.bills.lines import Estimate
 from tallygate.core.model import Call
-from tallygate.core.money import NANOS_PER_UNIT
-from tallygate.core.sums import SpendSum
+from tallygate.core.sums import UsageSum
 from tallygate.ledger import rows
 from tallygate.ledger.rows import Statements
 
@@ -17,38 +15,20 @@ _SPAN = "tenant = :tenant AND at_us >= :from_us AND at_us < :until_us"
 _BOOKED = "cost_basis IN ('actual', 'estimate')"
 
 
-def _sure(price: str, nanos: str) -> str:
-    """How much of a cost rests on approximate and on assumed prices, which are listed."""
-    sums = (
-        f"SUM(CASE WHEN {price} IN (SELECT value FROM json_each(:{name})) THEN {nanos} ELSE 0 END) AS {name}"
-        for name in ("approximate", "assumed")
-    )
-    return ", ".join(sums)
-
-
-_RESPONSES = (
-    "SELECT session_id, model, COUNT(*) AS responses, 0 AS calls,"
-    " SUM(fresh_input + cache_read + cache_write_5m + cache_write_1h) AS input, SUM(output) AS output,"
-    " SUM(cost_nanos) AS nanos, SUM(CASE WHEN quality = 'final' THEN cost_nanos ELSE 0 END) AS exact,"
-    f" {_sure('price_id', 'cost_nanos')}, CASE WHEN session_id IS NULL THEN project END AS folder"
-    f" FROM usage WHERE {_SPAN} GROUP BY 1, 2, folder"
-)
-_CALLS = (
-    "SELECT session_id, COALESCE(model_used, model_requested), 0, COUNT(*),"
-    " SUM(COALESCE(fresh_input + cache_read + cache_write_5m + cache_write_1h, prompt_tokens)),"
-    " SUM(COALESCE(output, completion_tokens)), SUM(booked_nanos),"
+# In the columns of the sums of responses, which these are added to; the words of the span are those of the index.
+SELECT_BOOKED_SUMS = (
+    "SELECT COALESCE(c.model_used, c.model_requested), COALESCE(c.actual_price_id, c.price_id, ''), 0, 0,"
+    " SUM(COALESCE(c.fresh_input, c.prompt_tokens)), SUM(COALESCE(c.cache_read, 0)),"
+    " SUM(COALESCE(c.cache_write_5m, 0)), SUM(COALESCE(c.cache_write_1h, 0)),"
+    " SUM(COALESCE(c.output, c.completion_tokens)), 0, 0, SUM(c.booked_nanos), 0, MIN(c.at_us), MAX(c.at_us),"
     " 0,"  # nobody but the agent itself tells what they used
-    f" {_sure('COALESCE(actual_price_id, price_id)', 'booked_nanos')}, NULL"
-    f" FROM call WHERE {_SPAN} AND {_BOOKED} GROUP BY 1, 2"
+    " COUNT(*), s.client, c.session_id, c.session_id, s.project"
+    " FROM call c JOIN session s ON s.tenant = c.tenant AND s.session_id = c.session_id"
+    " WHERE c.tenant = :tenant AND c.at_us >= :from_us AND c.at_us < :until_us"
+    " AND c.cost_basis IN ('actual', 'estimate') GROUP BY c.session_id, 1, 2"
 )
-# The sums come first: the few sessions they name are then looked up by their key.
-SELECT_SPEND = (
-    "SELECT g.session_id, s.client, COALESCE(s.project, g.folder), COALESCE(s.currency, 'USD'),"
-    f" COALESCE(s.usd_nanos, {NANOS_PER_UNIT}), s.rate_day, g.model, SUM(g.responses), SUM(g.calls), SUM(g.input),"
-    " SUM(g.output), SUM(g.nanos), SUM(g.exact), SUM(g.approximate), SUM(g.assumed)"
-    f" FROM ({_RESPONSES} UNION ALL {_CALLS}) g"
-    " LEFT JOIN session s ON s.tenant = :tenant AND s.session_id = g.session_id"
-    " GROUP BY g.session_id, g.model, g.folder"
+SELECT_RATES = (
+    "SELECT session_id, currency, usd_nanos, rate_day FROM session WHERE tenant = :tenant AND currency <> 'USD'"
 )
 SELECT_BOOKED_CALLS = (
     f"SELECT {rows.CALL.select('c')} FROM call c WHERE c.tenant = :tenant"
@@ -73,15 +53,13 @@ SELECT_NEXT_CALL = f"SELECT at_us FROM call WHERE {_SPAN} AND {_BOOKED} ORDER BY
 class SpendReads(Statements):
     """Sums for reports; each reads the rows of a span along an index on time."""
 
-    def session_spend(
-        self, from_us: int, until_us: int, *, approximate: Collection[str] = (), assumed: Collection[str] = ()
-    ) -> list[SpendSum]:
-        """What was spent in a span, by session and model; of no session, the responses that belong to none, by folder.
+    def booked_sums(self, from_us: int, until_us: int) -> list[UsageSum]:
+        """What the calls of a span add up to that stand in their budgets with a cost of their own, by session."""
+        return [rows.to_usage_sum(*row) for row in self._all(SELECT_BOOKED_SUMS, from_us=from_us, until_us=until_us)]
 
-        `approximate` and `assumed` are the prices that are so.
-        """
-        listed = {"approximate": json.dumps(sorted(approximate)), "assumed": json.dumps(sorted(assumed))}
-        return [SpendSum(*row) for row in self._all(SELECT_SPEND, from_us=from_us, until_us=until_us, **listed)]
+    def session_rates(self) -> dict[str, tuple[str, int, str | None]]:
+        """The sessions in another currency than dollars: which, how many nano-dollars one unit is, by whose day."""
+        return {row[0]: (row[1], row[2], row[3]) for row in self._all(SELECT_RATES)}
 
     def spend_next(self, from_us: int, until_us: int) -> int | None:
         """When the first thing in a span was spent."""

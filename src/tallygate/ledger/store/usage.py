@@ -122,11 +122,11 @@ SELECT_USAGE_BY_CALL = (
     " FROM usage WHERE tenant = :tenant AND session_id = :session_id GROUP BY call_id"
 )
 # A key of its own, so that callers choose among these and nothing of theirs stands in a statement.
-SUM_KEYS = {"none": (), "session": ("client", "client_session"), "project": ("project",), "client": ("client",)}
 _SUMS = (
     "model, price_id, COUNT(*), SUM(CASE WHEN quality = 'final' THEN 0 ELSE 1 END), SUM(fresh_input), SUM(cache_read),"
     " SUM(cache_write_5m), SUM(cache_write_1h), SUM(output), SUM(reasoning), SUM(web_searches), SUM(cost_nanos),"
-    " SUM(CASE WHEN estimated_output > output THEN estimated_output - output ELSE 0 END), MIN(at_us), MAX(at_us)"
+    " SUM(CASE WHEN estimated_output > output THEN estimated_output - output ELSE 0 END), MIN(at_us), MAX(at_us),"
+    " SUM(CASE WHEN quality = 'final' THEN cost_nanos ELSE 0 END), 0, client, client_session, session_id, project"
 )
 _CHOSEN = " FROM usage WHERE tenant = :tenant AND at_us >= :from_us AND at_us < :until_us"
 _OF_FOLDERS = " AND project IN (SELECT value FROM json_each(:folders))"
@@ -220,12 +220,6 @@ def _chosen(chosen: UsageFilter) -> tuple[str, dict[str, Value]]:
         sql += _OF_MODELS
         parameters["models"] = json.dumps(chosen.models)
     return sql, parameters
-
-
-def _sum(key: tuple[str | None, ...], model: str, price_id: str, *sums: int) -> UsageSum:
-    """A row of _SUMS behind its key."""
-    responses, partial, fresh, read, write_5m, write_1h, output, *rest = sums
-    return UsageSum(key, model, price_id, responses, partial, Tokens(fresh, read, write_5m, write_1h, output), *rest)
 
 
 class UsageReads(Statements):
@@ -367,15 +361,11 @@ class UsageReads(Statements):
             for row in self._all(SELECT_USAGE_BY_CALL, session_id=session_id)
         }
 
-    def usage_sums(self, key: str, chosen: UsageFilter) -> list[UsageSum]:
-        """What the chosen responses add up to, by a key of SUM_KEYS, model and price."""
-        names = SUM_KEYS[key]
+    def usage_sums(self, chosen: UsageFilter) -> list[UsageSum]:
+        """What the chosen responses add up to, by session, folder, model and price."""
         sql, parameters = _chosen(chosen)
-        width = len(names)
-        columns = "".join(f"{name}, " for name in names)
-        group = ", ".join(map(str, range(1, width + 3)))
-        found = self._all(f"SELECT {columns}{_SUMS}{sql} GROUP BY {group}", **parameters)
-        return [_sum(tuple(row[:width]), *row[width:]) for row in found]
+        group = "client, client_session, session_id, project, model, price_id"
+        return [rows.to_usage_sum(*row) for row in self._all(f"SELECT {_SUMS}{sql} GROUP BY {group}", **parameters)]
 
     def usage_folders(self) -> list[str]:
         """Every folder that responses were made in, as their clients name it."""

@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from tallygate.core.costing import Tokens
 from tallygate.core.proposals import ANEW_AFTER, ANEW_FOR, STOPPED_OF, Proposal, Proposals, is_due, proposals
-from tallygate.core.sums import UsageSum
 from tallygate.core.words import SessionState
-from tallygate.operations.budgets.figures import certainties
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.overview import list_sessions
 from tallygate.operations.views.usage import UsageView, UsageWanted, list_usage
-from tallygate.pricing.identity import listed_name
-from tallygate.reports.usage import By, UsageLine, line_of, period_of, total_of
+from tallygate.reports.usage import By, UsageLine, period_of
 
 # A session that wrote nothing for so long has ended, as far as its costs say what a session costs.
 ENDED_AFTER_US = 60 * 60 * 1_000_000
@@ -81,27 +77,7 @@ def last_spent_us(rt: Runtime, zone: tzinfo) -> int | None:
 
 
 def _spent(rt: Runtime, from_us: int, until_us: int, zone: tzinfo) -> UsageLine:
-    """The responses of a span, and where no client writes any down the calls of its agents, as they were booked."""
-    with rt.reading() as reader:
-        calls = [
-            UsageSum(
-                key=(),
-                model=listed_name(call.model_used or call.model_requested),
-                price_id=call.actual_price_id or call.price_id or "",
-                responses=0,
-                partial=0,
-                tokens=call.actual or Tokens(fresh_input=call.prompt_tokens, output=call.completion_tokens),
-                reasoning=0,
-                web_searches=0,
-                nanos=call.booked_nanos,
-                missing_output=0,
-                first_us=call.at_us,
-                last_us=call.at_us,
-            )
-            for call in reader.booked_between(from_us, until_us)
-        ]
-        booked = line_of("", calls, certainties(reader))
-    return total_of([_usage(rt, By.MODEL, from_us, until_us, zone).total, booked])
+    return _usage(rt, By.MODEL, from_us, until_us, zone).total
 
 
 def _usage(rt: Runtime, by: By, from_us: int, until_us: int, zone: tzinfo) -> UsageView:

@@ -105,7 +105,7 @@ def _in_use(rt: Runtime) -> list[str]:
     chosen = UsageFilter(now_us - IN_USE_DAYS * _DAY_US, now_us + _DAY_US)
     try:
         with rt.reading() as reader:
-            sums = reader.usage_sums("none", chosen)
+            sums = reader.usage_sums(chosen)
     except LedgerUnavailable:
         return []
     spent: dict[str, int] = {}

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
-from tallygate.core.costing import Certainty
 from tallygate.core.places import meant
 from tallygate.core.sums import UnreadFile, UnreadSum, UsageFilter, UsageSum, unread_sum
 from tallygate.core.words import client_name
 from tallygate.ledger.port import Reader, UsageReader
 from tallygate.operations.budgets.figures import certainties
-from tallygate.operations.runtime import Runtime
+from tallygate.operations.runtime import Runtime, every_tenant, in_tenant, tenant_id
 from tallygate.pricing.identity import listed_name, means, one_name
-from tallygate.reports.usage import By, UsageLine, line_of, lines_of, ordered, period_of, total_of
+from tallygate.reports.usage import By, Period, SessionRate, UsageLine, lines_of, ordered, period_of, total_of
 
 # --- unread ----------------------------------------------------------------------------------------------------------
 # What totals leave open: what could not be read of clients' files, and what was told against booked responses.
@@ -56,12 +55,7 @@ def unread_files(rt: Runtime) -> list[UnreadFile]:
 
 
 # --- usage -----------------------------------------------------------------------------------------------------------
-# List what was used, whether a budget session asked for it or not.
-
-
-_KEYS = {
-    By.SESSION: "session", By.PROJECT: "project", By.FOLDER: "project", By.CLIENT: "client", By.MODEL: "none",
-}  # fmt: skip
+# List what was spent: every response, whether a budget session asked for it or not, and what agents booked themselves.
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +74,8 @@ class UsageWanted:
     """What a list of usage is about; `until_us` is the first moment after it.
 
     `project` is a match for places, as a budget takes it, or a folder with what lies below it. `model` is a match for
-    models, or a part of an id.
+    models, or a part of an id. With `every` the lines are listed anew for each day, week or month. Without a tenant,
+    a list by tenant is about all of them, any other about the one here.
     """
 
     from_us: int
@@ -88,28 +83,61 @@ class UsageWanted:
     clients: tuple[str, ...] = ()
     project: str | None = None
     model: str | None = None
+    every: By | None = None
+    tenant: str | None = None
 
 
 def list_usage(rt: Runtime, wanted: UsageWanted, *, by: By, zone: tzinfo, limit: int) -> UsageView:
-    """Usage by a key, as of one moment. Of periods the last ones are shown, of other keys the first."""
-    with rt.reading() as reader:
-        chosen = _chosen(rt, reader, wanted)
-        sure = certainties(reader)
-        if by.is_period:
-            lines = list(_periods(reader, chosen, by, zone, sure))
-        else:
-            sums = [_named(rt, each, by) for each in reader.usage_sums(_KEYS[by], chosen)]
-            lines = ordered(lines_of(sums, by, sure), by)
-        unread, anomalies = unread_of(reader, rt.services.clock_us(), chosen.clients), anomalies_of(reader)
-    shown = lines[-limit:] if by.is_period else lines[:limit]
+    """Usage by a key, each tenant as of one moment. Of periods the last ones are shown, of other keys the first."""
+    if wanted.tenant is not None:
+        chosen = [in_tenant(rt, tenant_id(wanted.tenant))]
+    else:
+        chosen = every_tenant(rt) if by is By.TENANT else [rt]
+    every = by if by.is_period else wanted.every
+    found: dict[int, list[UsageLine]] = {}
+    for each in chosen:
+        with each.reading() as reader:
+            sure = certainties(reader)
+            rates = {name: SessionRate(*rate) for name, rate in reader.session_rates().items()}
+            for period, sums in _periods(_Chosen(each, reader, wanted), every, zone):
+                named = [_named(each, one, by, period.label) for one in sums]
+                label = None if every is by else wanted.every and period.label
+                found.setdefault(period.start_us, []).extend(lines_of(named, by, sure, rates, label))
+    with chosen[0].reading() as reader:
+        unread = unread_of(reader, rt.services.clock_us(), wanted.clients)
+        anomalies = anomalies_of(reader)
+    lines = [line for _, of_period in sorted(found.items()) for line in ordered(of_period, by)]
+    shown = lines[:limit] if every is None else lines[-limit:]
     return UsageView(shown, len(lines) - len(shown), total_of(lines), unread, anomalies)
 
 
-def _chosen(rt: Runtime, reader: UsageReader, wanted: UsageWanted) -> UsageFilter:
-    """The responses that are wanted, by the folders and the ids that they name."""
-    folders = None if wanted.project is None else folders_of(rt, reader.usage_folders(), wanted.project)
-    models = None if wanted.model is None else _models(reader.usage_models(), wanted.model)
-    return UsageFilter(wanted.from_us, wanted.until_us, wanted.clients, folders, models)
+class _Chosen:
+    """The responses and booked calls of a tenant that are wanted, by the folders, clients and models that they name."""
+
+    def __init__(self, rt: Runtime, reader: Reader, wanted: UsageWanted) -> None:
+        self.span = wanted.from_us, wanted.until_us
+        self.reader = reader
+        self._wanted = wanted
+        self._rt = rt
+        folders = None if wanted.project is None else folders_of(rt, reader.usage_folders(), wanted.project)
+        models = None if wanted.model is None else _models(reader.usage_models(), wanted.model)
+        self._filter = UsageFilter(*self.span, wanted.clients, folders, models)
+
+    def sums(self, from_us: int, until_us: int) -> list[UsageSum]:
+        """What they add up to in a span."""
+        booked = self.reader.booked_sums(from_us, until_us)
+        within = replace(self._filter, from_us=from_us, until_us=until_us)
+        return [*self.reader.usage_sums(within), *(each for each in booked if self._is_wanted(each))]
+
+    def _is_wanted(self, booked: UsageSum) -> bool:
+        wanted, clients = self._wanted, {client_name(each) for each in self._wanted.clients}
+        if clients and client_name(booked.client or "") not in clients:
+            return False
+        if wanted.model is not None and not _models([booked.model], wanted.model):
+            return False
+        return wanted.project is None or (
+            booked.folder is not None and bool(folders_of(self._rt, [booked.folder], wanted.project))
+        )
 
 
 def folders_of(rt: Runtime, known: Collection[str], project: str) -> tuple[str, ...]:
@@ -130,13 +158,25 @@ def _models(known: list[str], model: str) -> tuple[str, ...]:
     return tuple(each for each in known if means(model, each) or part in each.lower() or part in one_name(each))
 
 
-def _named(rt: Runtime, each: UsageSum, by: By) -> UsageSum:
+def _named(rt: Runtime, each: UsageSum, by: By, period: str) -> UsageSum:
     """A sum under the one name of what it is of: the project of its folder, its client, its model."""
-    key = each.key
-    if by is By.PROJECT:
-        key = (project_name(rt, key[0]),)
-    elif by in (By.CLIENT, By.SESSION) and key[0] is not None:
-        key = (client_name(key[0]), *key[1:])
+    key: tuple[str | None, ...]
+    client = None if each.client is None else client_name(each.client)
+    match by:
+        case By.DAY | By.WEEK | By.MONTH:
+            key = (period,)
+        case By.SESSION:
+            key = (client, each.session)
+        case By.PROJECT:
+            key = (project_name(rt, each.folder),)
+        case By.FOLDER:
+            key = (each.folder,)
+        case By.CLIENT:
+            key = (client,)
+        case By.TENANT:
+            key = (rt.tenant,)
+        case By.MODEL:
+            key = ()
     return replace(each, key=key, model=listed_name(each.model))
 
 
@@ -146,14 +186,14 @@ def project_name(rt: Runtime, folder: str | None) -> str | None:
     return None if place is None else place.name
 
 
-def _periods(
-    reader: UsageReader, chosen: UsageFilter, by: By, zone: tzinfo, sure: Mapping[str, Certainty]
-) -> Iterator[UsageLine]:
-    """The periods that have responses, each summed by the ledger between the moments it has in the time zone."""
-    rest = chosen
-    while (at_us := reader.usage_next(rest)) is not None:
-        period = period_of(at_us, by, zone)
-        within = replace(rest, until_us=min(period.end_us, chosen.until_us))
-        sums = (replace(each, model=listed_name(each.model)) for each in reader.usage_sums("none", within))
-        yield line_of(period.label, sums, sure)
-        rest = replace(rest, from_us=period.end_us)
+def _periods(chosen: _Chosen, every: By | None, zone: tzinfo) -> Iterator[tuple[Period, list[UsageSum]]]:
+    """The periods in which anything was spent, each summed by the ledger between the moments it has in the zone."""
+    from_us, end_us = chosen.span
+    if every is None:
+        yield Period("", from_us, end_us), chosen.sums(from_us, end_us)
+        return
+    while (at_us := chosen.reader.spend_next(from_us, end_us)) is not None:
+        period = period_of(at_us, every, zone)
+        until_us = min(period.end_us, end_us)
+        yield period, chosen.sums(max(from_us, period.start_us), until_us)
+        from_us = until_us
