@@ -73,9 +73,31 @@ def test_before_ten_calls_are_reconciled_an_estimate_is_taken_as_it_is_or_at_the
     told = expect(learner, learner, estimate, level)
     assert (told.source, told.factor_micros) == (FactorSource.NONE, MILLION)
     assert told.expected_nanos == told.upper_nanos(percent) == estimate
-    counts = max(estimate, level or 0)
+    firsts = [each for each in history if each.level_nanos is None and each.origin is CostOrigin.OBSERVED]
+    usual = told.least_nanos if level is None and firsts else 0  # what first calls were seen to cost
+    counts = max(estimate, level or 0, usual)
     assert told.needed_nanos(percent) == counts, "the level of its own session counts where it is higher"
     assert (told.over_micros(counts), told.over_micros(counts - 1)) == (0, MILLION)
+
+
+@pytest.mark.parametrize(
+    "origin, costs, estimate, needed",
+    [
+        (CostOrigin.OBSERVED, [250], 66, 250),
+        (CostOrigin.OBSERVED, [100, 250, 900], 66, 250),
+        (CostOrigin.OBSERVED, [20], 66, 66),
+        (CostOrigin.REPORTED, [250], 66, 66),
+        (CostOrigin.OBSERVED, [], 66, 66),
+    ],
+    ids=["one was seen", "the middle of three", "no less than is said", "nobody saw it", "nothing is known"],
+)
+def test_before_ten_first_calls_are_known_one_needs_what_they_were_seen_to_cost(origin, costs, estimate, needed):
+    cent = 10**7
+    learner = learned([Sample(66 * cent, 66 * cent, None, 66 * cent, each * cent, origin) for each in costs])
+    found = expect(learner, learner, estimate * cent, None).needed_nanos(80)
+    assert abs(found - needed * cent) * 10**5 <= needed * cent, "logarithms are kept to the millionth"
+    later = expect(learner, learner, estimate * cent, estimate * cent)
+    assert later.needed_nanos(80) == estimate * cent, "a later step goes by its own session's"
 
 
 def test_what_other_models_teach_counts_for_one_that_was_never_called():

@@ -46,7 +46,7 @@ def test_before_the_first_session_the_budgets_of_the_settings_are_told(run, home
         '[[budget]]\nscope = "user"\nperiod = "never"\nlimit_tokens = 10\n'
     )
     told = run("budget", "list").stdout
-    assert "those of the settings ($5.00 a session, 10 tokens in all)" in told
+    assert told.splitlines()[1:] == ["Limit: $5.00 a session.", "Limit: 10 tokens in all."]
 
 
 def test_a_limit_that_is_set_to_what_it_was_is_no_change(run, run_json, made):

@@ -76,8 +76,10 @@ def test_status_begins_with_what_was_spent_and_the_limits_it_counts_against(run,
     told = run("status").stdout
     assert told.splitlines()[0].split() == ["SPENT", "COST", "MODELS"]
     assert "Limit: $15.00 a session.\n" in told
-    assert "Limit: $20.00 a day, $20.00 left.\n" in told, "nothing was spent on this day"
-    assert told.index("this month") < told.index("No open sessions") < told.index("ledger ")
+    assert "Limit: $20.00 a day: $0.00 spent, $20.00 left.\n" in told, "nothing was spent on this day"
+    assert told.index("this month") < told.index("No open sessions")
+    assert "ledger" not in told
+    assert run("status", "-v").stdout.startswith(told)
     found = run_json("status")
     assert found["spent"]["this_month"]["cost"] == 3.0
     assert found["proposed_session_limit"] is None

@@ -74,7 +74,7 @@ def test_the_zone_of_the_environment_moves_no_budget(run, home, monkeypatch):
     settings_file(f'time_zone = "{ANGELES}"\n[[budget]]\nscope = "global"\nperiod = "day"\nlimit_usd = 5\n')
     [rule] = priced_rules(settings_here(), ExchangeBook())
     assert rule.zone == ANGELES
-    assert "America/Los_Angeles\n" in run("status").stdout
+    assert "America/Los_Angeles\n" in run("status", "-v").stdout
 
 
 def test_a_halt_tells_times_as_lists_do_and_moves_no_budget(home, monkeypatch):

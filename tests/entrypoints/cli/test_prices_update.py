@@ -125,7 +125,7 @@ def test_a_list_is_fetched_with_one_request_and_counts_for_what_comes(run, run_j
     stands = run_json("status")["prices"]
     assert stands["fetched_at"] == found["fetched_at"]
     assert stands["version"].endswith("+" + found["sha256"][:8])
-    assert f"fetched {found['fetched_at'][:10]}" in run("status").stdout
+    assert f"fetched {found['fetched_at'][:10]}" in run("status", "-v").stdout
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,16 @@ def test_status_shows_ledger_chain_sessions_prices_and_files(run, run_json, made
     assert found["open_sessions"][0]["left"] == 0.875
     assert found["settings"]["files"] == []
     assert found["prices"]["source"] == "genai-prices"
-    text = run("status").stdout
+    text = run("status", "--verbose").stdout
     for part in (str(paths.database), "5 events", "1 open session", session_id[-8:], "genai-prices"):
         assert part in text
+    brief = run("status").stdout
+    assert session_id[-8:] in brief
+    assert not any(part in brief for part in (str(paths.database), "5 events", "genai-prices"))
 
 
 def test_status_of_a_fresh_home_is_no_error(run):
-    result = run("status")
+    result = run("status", "-v")
     assert result.exit_code == 0
     assert "no events yet" in result.stdout
     assert "No open sessions." in result.stdout

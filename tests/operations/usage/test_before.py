@@ -289,3 +289,17 @@ def test_a_ledger_that_cannot_be_written_is_no_history_that_was_read(home, monke
         patch.setattr("tallygate.operations.usage.follow.ingest", away)
         assert program.begins().stops
     assert "($1.50 spent)" in program.hook().message
+
+
+def test_a_day_that_has_halted_lets_no_new_session_begin_at_less_than_first_steps_have_cost(home):
+    """A first step is reserved at a figure of ours until one was seen: a second session goes by that."""
+    home.wrote("old", 100, 2 * HOUR)
+    program = home.program(rule("day", dollars=40))
+    assert not program.begins().stops
+    home.clock.forward(1_000_000)
+    home.wrote("new", 2500, 0)
+    assert program.hook().stops, "the second step of the first session may cost what its first one did"
+    program.hook(Moment.SESSION_START, "other")
+    refused = program.hook(name="other")
+    assert refused.stops
+    assert "the next step may cost $25.00" in refused.message

@@ -205,6 +205,8 @@ def corrected(request: CallRequest, policy: Policy, binding: Budget | None = Non
             why = f"by what {such}, {policy.quantile_percent} of 100 stay below"
         case "learned":
             why = f"by what {such}, it takes"
+        case "session" if request.expected is not None and request.expected.level_nanos is None:
+            why = "by what first steps of such sessions have cost, it takes"
         case "session":
             why = "by what its session's steps have cost, it takes"
         case "manual":
@@ -231,6 +233,8 @@ def _source(request: CallRequest, policy: Policy) -> str:
     if expected is not None and _is_anew(expected, request):
         return "the whole conversation has to be read anew"
     match request.factor_source:
+        case "session" if expected is not None and expected.level_nanos is None:
+            return "first steps of such sessions have cost that"
         case "session":
             return "this session's own steps have cost that"
         case "billed":

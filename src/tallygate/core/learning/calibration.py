@@ -314,6 +314,9 @@ def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Ask
     least_nanos = max(shown.least_nanos(estimate_nanos), asked.anew_nanos)
     if shown.ratios.count < LEARNED_AT:
         least_nanos = max(least_nanos, level_nanos or 0)  # what others teach may raise, never lower
+    if level_nanos is None and 0 < shown.costs.count < LEARNED_AT:
+        # Too few first calls to learn how far such words are off; but no less than they were seen to cost.
+        least_nanos = max(least_nanos, _times(1, shown.costs.middle))
     known = key.count
     if max(known, pool.count) < LEARNED_AT:
         return Expectation(

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 from tallygate.core.costing import Split
 from tallygate.core.errors import InvalidArgument, present
-from tallygate.core.gate.rules import BudgetScope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.gate.wording import amounts_of, budget_name
 from tallygate.core.model import Budget, LimitChange, unit_number
 from tallygate.core.moments import iso
 from tallygate.core.money import COUNTED, TOKENS, format_amount, share_percent, told_apart
 from tallygate.core.text import cleaned
 from tallygate.core.typed import typed_amount
-from tallygate.core.words import CheckReason
+from tallygate.core.words import BudgetMode, CheckReason
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
-from tallygate.entrypoints.cli.output import shown_zone
+from tallygate.entrypoints.cli.output import shown_zone, zone_of
 from tallygate.entrypoints.cli.program import STOPPED, Commands, Program, pass_program
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.budgets.of_settings import ADVICE, unbound
 from tallygate.operations.gate.authorize import check_budget
 from tallygate.operations.runtime import Runtime, in_tenant, tenant_id, wherever
+from tallygate.operations.views.history import spent_lately
 from tallygate.operations.views.overview import (
     beside,
     find_budget,
@@ -33,6 +34,7 @@ from tallygate.operations.views.overview import (
     session_called,
     splits_of,
 )
+from tallygate.reports.usage import By, UsageLine
 
 _REASON_MAX = 500
 _reason = click.option("--reason", default="no reason given", show_default=True, help="Kept in the journal.")
@@ -57,6 +59,7 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
         found = list_budgets(rt, limit=limit)
         changes, splits = limit_changes(rt, found), splits_of(rt, found)
         idle = unbound(rt)
+        spent = {} if found else spent_lately(rt, zone_of(shown_zone(settings)))
     if as_json:
         mine = {each.budget_id: [c.stated() for c in changes if c.budget_id == each.budget_id] for each in found}
         listed = [
@@ -72,7 +75,12 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
             if (text := _beside_settings(each)) is not None:
                 click.echo(output.safe(text, 1000))
     else:
-        click.echo(_none_yet(rt))
+        rules = rt.workspace.rules
+        click.echo(
+            "No budgets yet: a session brings its own." if not rules else "No budgets yet; the next session brings:"
+        )
+        for text in limits_to_come(rules, (), spent):
+            click.echo(text)
     if not as_json:
         zone = shown_zone(settings)
         for rule in idle:
@@ -91,15 +99,26 @@ def _beside_settings(budget: Budget) -> str | None:
     return f"{output.short_id(budget.name)}: {more} {word} the settings' {theirs}"
 
 
-def _none_yet(rt: Runtime) -> str:
-    """What to say where no budget has come to be: what the settings have in store, if anything."""
-    if not rt.workspace.rules:
-        return "No budgets yet: a session brings its own."
-    limits = [
-        f"{format_amount(each.limit, each.unit)} " + ("in all" if each.period == "never" else f"a {each.period}")
-        for each in rt.workspace.rules
-    ]
-    return output.safe(f"No budgets yet: the next session brings those of the settings ({', '.join(limits)}).", 1000)
+def limits_to_come(
+    rules: Sequence[BudgetRule], begun: Sequence[Budget], spent: Mapping[By, UsageLine]
+) -> Iterator[str]:
+    """Limits of the settings whose budgets have not begun: what was spent already counts once they do."""
+    there = {(each.scope, each.period) for each in begun}
+    known = {by.value: line.whole.nanos for by, line in spent.items()}
+    for rule in rules:
+        if (rule.scope, rule.period) in there:
+            continue
+        limit = format_amount(rule.limit, rule.unit)
+        told = f"{limit} in all" if rule.period == "never" else f"{limit} a {rule.period}"
+        what = "" if rule.match is None else f" for {output.safe(rule.match)}"
+        warns = ", which only warns" if rule.mode is BudgetMode.SOFT else ""
+        if rule.scope == BudgetScope.USER and rule.match is None and rule.unit == "USD" and rule.period in known:
+            used = known[rule.period]
+            over = used - rule.limit
+            stands = f"{format_amount(over)} over" if over > 0 else f"{format_amount(-over)} left"
+            yield f"Limit: {told}{warns}: {format_amount(used)} spent, {stands}."
+        else:
+            yield f"Limit: {told}{what}{warns}."
 
 
 @budget.command("check")

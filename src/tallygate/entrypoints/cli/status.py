@@ -1,4 +1,4 @@
-"""`tallygate status`: where everything is and how it stands, on one screen."""
+"""`tallygate status`: what was spent of which limit, what runs, what was stopped and what waits, on one screen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tallygate.core.costing import SURE
-from tallygate.core.gate.rules import BudgetScope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.gate.wording import off_told
 from tallygate.core.lock import LockStanding, Off
 from tallygate.core.model import DEFAULT_TENANT, Budget
@@ -17,7 +17,7 @@ from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import format_amount, json_number
 from tallygate.core.sums import UnreadSum
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.budget import budget_json, budget_table
+from tallygate.entrypoints.cli.budget import budget_json, budget_table, limits_to_come
 from tallygate.entrypoints.cli.glance import NAMES, spending
 from tallygate.entrypoints.cli.init import surroundings
 from tallygate.entrypoints.cli.install_checks import Astray, astray
@@ -56,6 +56,7 @@ class _Seen:
     settings: Settings
     zone: str
     spent: Mapping[By, UsageLine]
+    rules: Sequence[BudgetRule]
     windows: Sequence[Budget]
     other: Fitting | None
     stands: overview.LedgerStanding
@@ -79,17 +80,17 @@ class _Seen:
 @click.option(
     "--exit-code", "tells", is_flag=True, help="Leave with 8 where the last run here was stopped, or every step is."
 )
+@click.option("--verbose", "-v", is_flag=True, help="Also where everything is: ledger, run log, settings, prices.")
 @reading_first
 @as_json_option
 @pass_program
-def status(program: Program, *, tells: bool, syncing: bool, as_json: bool) -> int:
+def status(program: Program, *, tells: bool, verbose: bool, syncing: bool, as_json: bool) -> int:
     """Show how everything stands.
 
-    What was spent today, this week and this month, what is left of the limits of days and the like, open sessions, runs
-    that were stopped, and where everything is: the ledger, the run log, prices, the settings in force. A run is stopped
-    where an agent of it was refused last and no limit was raised since; every step is where the project's settings
-    cannot be read, or a client's entries name places that are not there. Outside of a project the last run is that of
-    any.
+    What was spent today, this week and this month, what is left of your limits, open sessions, runs that were stopped,
+    and what waits for you. A run is stopped where an agent of it was refused last and no limit was raised since; every
+    step is where the project's settings cannot be read, or a client's entries name places that are not there. Outside
+    of a project the last run is that of any.
 
     Exit codes: 0 done; with --exit-code 8 where the last run here was stopped, or every step is.
     """
@@ -99,8 +100,9 @@ def status(program: Program, *, tells: bool, syncing: bool, as_json: bool) -> in
         output.document(_document(seen))
     else:
         _show_work(seen)
-        click.echo()
-        _show_places(seen)
+        if facts := _places(seen) if verbose else _apart(seen):
+            click.echo()
+            output.facts(facts)
         for text in _notices(seen):
             output.aside(text)
     return STOPPED if tells and (seen.stops or seen.every_step_is_stopped) else 0
@@ -122,6 +124,7 @@ def _look(program: Program, settings: Settings, zone: str, *, syncing: bool) -> 
             settings=settings,
             zone=zone,
             spent=spent_lately(rt, zone_of(zone)),
+            rules=rt.workspace.rules,
             windows=windows,
             other=fitting(rt, zone_of(zone)),
             stands=standing(rt, limit=_SESSIONS_MAX),
@@ -183,7 +186,7 @@ def _show_work(seen: _Seen) -> None:
     if seen.windows:
         click.echo()
         budget_table(seen.windows, [SURE] * len(seen.windows), seen.zone)
-    for text in _limits_to_come(seen):
+    for text in limits_to_come(seen.rules, seen.windows, seen.spent):
         click.echo(text)
     if seen.stands.open_sessions:
         output.heading(f"{output.plural(len(seen.stands.open_sessions), 'open session')}")
@@ -197,42 +200,30 @@ def _show_work(seen: _Seen) -> None:
         click.echo(f"\nSession {output.short_id(stop.session_id)} was stopped at {at}. {output.safe(why, 2000)}")
 
 
-def _limits_to_come(seen: _Seen) -> Iterator[str]:
-    """Limits of the settings whose budgets have not begun: what was spent already counts once they do."""
-    begun = {(each.scope, each.period) for each in seen.windows}
-    spent = {by.value: line.whole.nanos for by, line in seen.spent.items()}
-    for rule in seen.settings.budgets:
-        if (rule.scope, rule.period) in begun:
-            continue
-        limit = format_amount(rule.limit, rule.unit)
-        told = f"{limit} in all" if rule.period == "never" else f"{limit} a {rule.period}"
-        what = "" if rule.match is None else f" for {output.safe(rule.match)}"
-        if rule.scope == BudgetScope.USER and rule.match is None and rule.unit == "USD" and rule.period in spent:
-            left = format_amount(max(rule.limit - spent[rule.period], 0))
-            yield f"Limit: {told}{what}, {left} left."
-        else:
-            yield f"Limit: {told}{what}."
-
-
-def _show_places(seen: _Seen) -> None:
+def _places(seen: _Seen) -> list[tuple[str, str]]:
     """Where everything is."""
     settings, paths, prices, head = seen.settings, seen.settings.paths, seen.prices, seen.stands.head
     waiting = len(seen.stands.waiting)
     fetched = "" if prices.fetched_at is None else f", fetched {prices.fetched_at[:10]}"
     age = "no dated prices" if prices.age_days is None else f"newest price {prices.age_days} days old"
-    output.facts(
-        [
-            ("ledger", f"{paths.database} ({output.size(seen.state.size_bytes)}, schema {seen.state.schema})"),
-            ("chain", _chain(head.seq, output.when(head.at_us, seen.zone))),
-            *([("head", head.hash.hex())] if head.seq else []),
-            ("run log", f"{paths.run_log}" + (f" ({output.plural(waiting, 'line')} waiting)" if waiting else "")),
-            ("settings", ", ".join(map(str, paths.settings_files)) or "the defaults: no settings file"),
-            *([("locked", _locked(seen.lock.lock.since_us, seen.zone))] if seen.lock.lock is not None else []),
-            ("time zone", _zone(settings, seen.zone)),
-            *([("tenant", settings.tenant)] if settings.tenant != DEFAULT_TENANT else []),
-            ("prices", f"{prices.source} {prices.version}, {output.plural(prices.models, 'model')}, {age}{fetched}"),
-        ]
-    )
+    return [
+        ("ledger", f"{paths.database} ({output.size(seen.state.size_bytes)}, schema {seen.state.schema})"),
+        ("events", _events(head.seq, output.when(head.at_us, seen.zone))),
+        *([("last hash", head.hash.hex())] if head.seq else []),
+        ("run log", f"{paths.run_log}" + (f" ({output.plural(waiting, 'line')} waiting)" if waiting else "")),
+        ("settings", ", ".join(map(str, paths.settings_files)) or "the defaults: no settings file"),
+        *_locked(seen),
+        ("time zone", _zone(settings, seen.zone)),
+        *([("tenant", settings.tenant)] if settings.tenant != DEFAULT_TENANT else []),
+        ("prices", f"{prices.source} {prices.version}, {output.plural(prices.models, 'model')}, {age}{fetched}"),
+    ]
+
+
+def _apart(seen: _Seen) -> list[tuple[str, str]]:
+    """What of that a user has to know who did not ask: a lock, and days that are others than those of the budgets."""
+    zones = {seen.zone.removeprefix("Etc/"), seen.settings.time_zone.removeprefix("Etc/")}
+    differs = not seen.settings.zone_is_set and len(zones) > 1
+    return [*_locked(seen), *([("time zone", _zone(seen.settings, seen.zone))] if differs else [])]
 
 
 def _notices(seen: _Seen) -> Iterator[str]:
@@ -304,10 +295,12 @@ def _lock_json(standing: LockStanding) -> dict[str, Any]:
     return {"locked": lock is not None, "since": since, "ended_without_passphrase": iso(standing.lost_us)}
 
 
-def _locked(since_us: int, zone: str) -> str:
-    """Since when, and the one place where the passphrase is typed."""
-    since = output.when(since_us, zone)
-    return f"since {since}: what loosens needs your passphrase; type it only into {own_path()}"
+def _locked(seen: _Seen) -> list[tuple[str, str]]:
+    """Since when limits are locked, and the one place where the passphrase is typed."""
+    if seen.lock.lock is None:
+        return []
+    since = output.when(seen.lock.lock.since_us, seen.zone)
+    return [("locked", f"since {since}: what loosens needs your passphrase; type it only into {own_path()}")]
 
 
 def _zone(settings: Settings, shown: str) -> str:
@@ -318,5 +311,5 @@ def _zone(settings: Settings, shown: str) -> str:
     return f"{shown}, this machine's{apart}"
 
 
-def _chain(events: int, last: str) -> str:
+def _events(events: int, last: str) -> str:
     return f"{output.plural(events, 'event')}, last {last}" if events else "no events yet"
