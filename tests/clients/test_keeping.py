@@ -282,6 +282,7 @@ def test_what_python_runs_before_the_program_belongs_to_it(own, tmp_path):
         "lib/python3.12/site-packages/requests/a.py": None,
         "pyvenv.cfg": "the program",
         "bin/tallygate": "the program",
+        "share/tallygate/hook.py": "the program",
         "bin/other": None,
         "notes.txt": None,
     }.items():

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from bench.wire import Server
+
+import tallygate
 
 ENTRY = {"session_id": "0b5c9d9e-0000-4000-8000-000000000001", "prompt": "do it"}
 SETTINGS = '[usage]\ntelemetry = "off"\n\n[[budget]]\nscope = "session"\nlimit_usd = 0.0001\n'
@@ -65,6 +68,21 @@ class Machine:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout or "{}")
 
+    def share_hook(self) -> None:
+        """Let the hooks name the program in the `share` of an environment, as those of an installed package do."""
+        environment = self.home / "env"
+        site = environment / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+        site.mkdir(parents=True)
+        package = Path(tallygate.__file__).parent
+        (site / "tallygate").symlink_to(package)
+        copy = environment / "share" / "tallygate" / "hook.py"
+        copy.parent.mkdir(parents=True)
+        shutil.copy(package / "entrypoints" / "hook.py", copy)
+        settings = self.home / ".claude" / "settings.json"
+        text = settings.read_text()
+        assert str(package / "entrypoints" / "hook.py") in text
+        settings.write_text(text.replace(str(package / "entrypoints" / "hook.py"), str(copy)))
+
     def sessions(self) -> list[dict[str, object]]:
         return json.loads(self.tallygate("sessions", "list", "--json").stdout)["sessions"]
 
@@ -115,6 +133,14 @@ def test_what_the_loader_was_told_is_left_out_and_named(machine):
     assert not [each for each in environ if each.startswith(b"LD_PRELOAD")]
     # What the server was started with, and what the hook was.
     assert "FAKETIME, LD_PRELOAD, TALLYGATE_DB" in str(began["systemMessage"])
+
+
+@pytest.mark.slow
+def test_the_hook_program_in_the_share_of_an_environment_starts_the_gate_of_that_environment(machine):
+    machine.share_hook()
+    machine.hook("SessionStart", machine.environ())
+    assert machine.hook("UserPromptSubmit", machine.environ())["decision"] == "block"
+    assert [session["client"] for session in machine.sessions()] == ["claude-code"]
 
 
 @pytest.mark.slow

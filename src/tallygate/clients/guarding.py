@@ -206,6 +206,7 @@ def _beside(program: Path) -> Iterator[Path]:
         if (above / "pyvenv.cfg").is_file():
             yield above / "pyvenv.cfg"
             yield above / "bin" / "tallygate"
+            yield above / "share" / "tallygate"
 
 
 def _also_behind_links(places: Mapping[str, str]) -> dict[str, str]:

@@ -83,7 +83,7 @@ TOKEN_HEADER = "x-tallygate-token"  # the name of a header
 PLUGIN_MARK = "tallygate"
 SERVERS = (SERVER, f"plugin:{SERVER}:{SERVER}")
 _OUR_COMMAND = re.compile(
-    r"tallygate[\\/]entrypoints[\\/]hook\.py\b.*--client |\btallygate-hook\b|-m tallygate statusline\b"
+    r"tallygate[\\/](?:entrypoints[\\/])?hook\.py\b.*--client |\btallygate-hook\b|-m tallygate statusline\b"
     r"|tallygate[\\/]__main__\.py[\"']? statusline --places "
 )
 

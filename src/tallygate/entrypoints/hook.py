@@ -307,8 +307,7 @@ def _by_itself(client: str, event: str, data: bytes, places: str, *more: str) ->
         told = ",".join(name for name in names if not name.startswith("PYTHON") or name in MOVES_NOTHING.split())
         for name in names:
             del environ[name]
-        package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        command[1:4] = ["-I", os.path.join(package, "__main__.py")]
+        command[1:4] = ["-I", os.path.join(_package(), "__main__.py")]
         command += ["--places", places, *(["--dropped", told] if told else [])]
     try:
         done = subprocess.run(command, input=data, stdout=subprocess.PIPE, timeout=ALONE_S, check=False, env=environ)
@@ -365,8 +364,16 @@ def _part(client: str, last_words: bytes, *, always: bool) -> int:
 
 def _our_package() -> None:
     """Let the rest of us be imported, behind the standard library."""
+    sys.path.append(os.path.dirname(_package()))
+
+
+def _package() -> str:
+    """The folder of the rest: around this file, or of the environment that has it as share/tallygate/hook.py."""
     here = os.path.dirname(os.path.abspath(__file__))
-    sys.path.append(os.path.dirname(os.path.dirname(here)))
+    if os.path.basename(here) == "entrypoints":
+        return os.path.dirname(here)
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    return os.path.join(os.path.dirname(os.path.dirname(here)), "lib", version, "site-packages", "tallygate")
 
 
 def _undecided(event: str, on_fault: str | None) -> int:

@@ -392,6 +392,7 @@ EVADED = [
     ("sh -c 'tallygate trust --yes'", "`tallygate trust`"),
     ("echo '{}' | tallygate hook --client codex --event UserPromptSubmit", "`tallygate hook`"),
     ("python -I -S /x/tallygate/entrypoints/hook.py --client claude_code < made-up.json", "`tallygate hook`"),
+    ("python -I -S /x/share/tallygate/hook.py --client claude_code < made-up.json", "`tallygate hook`"),
     ("tallygate doctor --rebuild", "`tallygate doctor --rebuild`"),
     ("tallygate sessions end s1", None),  # the user's own settings leave it to agents
     # the entries in a client's settings

@@ -9,7 +9,7 @@ import pytest
 from tallygate.core.errors import InvalidArgument
 from tallygate.entrypoints.cli import init as init_module
 from tallygate.entrypoints.cli import whereabouts
-from tallygate.entrypoints.cli.whereabouts import ProgramPlace
+from tallygate.entrypoints.cli.whereabouts import ProgramPlace, hook_program
 
 BASE = Path("/usr")
 
@@ -83,3 +83,26 @@ def test_an_editable_checkout_is_known_by_the_record_of_its_package(monkeypatch)
     for text in ("", "[]", "no json", '{"url": "file:///x"}', '{"url": 5, "dir_info": {"editable": true}}'):
         Package.text = text
         assert whereabouts.installation("/v", "/usr").checkout is None
+
+
+@pytest.mark.parametrize(
+    ("site", "marks", "copied", "taken"),
+    [
+        ("env/lib/python3.12/site-packages", ["pyvenv.cfg"], "the same", True),
+        ("env/lib/python3.12/site-packages", ["pyvenv.cfg"], "of another version", False),
+        ("env/lib/python3.12/site-packages", ["pyvenv.cfg"], None, False),
+        ("env/lib/python3.12/site-packages", [], "the same", False),  # a home, whose share/tallygate holds data
+        ("checkout/src", ["pyvenv.cfg"], "the same", False),
+    ],
+)
+def test_clients_are_told_of_the_hook_program_whose_path_no_version_of_python_is_in(home, site, marks, copied, taken):
+    package, prefix = home / site / "tallygate", home / "env"
+    own, copy = package / "entrypoints" / "hook.py", prefix / "share" / "tallygate" / "hook.py"
+    for file in (own, copy):
+        file.parent.mkdir(parents=True)
+    own.write_text("the same")
+    for mark in marks:
+        (prefix / mark).touch()
+    if copied is not None:
+        copy.write_text(copied)
+    assert hook_program(package, prefix) == (copy if taken else own)

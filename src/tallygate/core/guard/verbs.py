@@ -72,7 +72,7 @@ LEDGERS: Mapping[str, str] = {
 # Of a search: whether names or paths are meant, and the pattern.
 Patterns = tuple[tuple[str, str], ...]
 # The program by which clients tell the gate what a person has typed or answered.
-_HOOK = "tallygate/entrypoints/hook.py"
+_HOOKS = ("tallygate/entrypoints/hook.py", "share/tallygate/hook.py")
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 _SSH_WORDS = "bcDEeFIiJLlmOopQRSWw"
 _PRINTERS = frozenset({"echo", "printf"})
@@ -471,7 +471,7 @@ def loosened(program: str, given: list[str]) -> str | None:
     Whether `budget set` or `prices update` loosen is told by what is there already. The command itself looks, but one
     that was let go of its agent (`env -u`, `setsid`) cannot see whose it is; limits and prices are the user's to set.
     """
-    if program == "tallygate-hook" or any(_HOOK in word for word in given[:4]):
+    if program == "tallygate-hook" or any(hook in word for word in given[:4] for hook in _HOOKS):
         return "hook" if "--client" in given else None
     words = _ours_in(program, given)
     if words is None or _HELP.intersection(words):

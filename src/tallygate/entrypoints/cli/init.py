@@ -28,7 +28,7 @@ from tallygate.entrypoints.cli.limits import Asked, Limits, forget_first_look, s
 from tallygate.entrypoints.cli.options import ClientChoice, as_json_option
 from tallygate.entrypoints.cli.program import FAILED, Program, pass_program
 from tallygate.entrypoints.cli.sync import read_news
-from tallygate.entrypoints.cli.whereabouts import installation
+from tallygate.entrypoints.cli.whereabouts import hook_program, installation
 from tallygate.entrypoints.cli.whose import changes_users_client
 from tallygate.machine import own_system
 from tallygate.operations.usage.telemetry import TOKEN_FILE, token_of
@@ -282,7 +282,7 @@ def surroundings(settings: Settings, telemetry: TelemetryTarget | None = None) -
         environ=os.environ,
         platform=sys.platform,
         python=usual_name(Path(sys.executable)),
-        hook=str(PACKAGE / "entrypoints" / "hook.py"),
+        hook=str(hook_program(PACKAGE, Path(sys.prefix))),
         places=str(folder_of(settings) / PLACES_FILE),
         main=None if is_found_apart(PACKAGE.parent, sys.path, os.environ) else str(PACKAGE / "__main__.py"),
         project=settings.paths.project_root,

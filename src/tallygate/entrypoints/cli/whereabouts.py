@@ -74,6 +74,20 @@ class ProgramPlace:
         return f"To keep it: uv tool install {what} (or pipx install {what}), then its tallygate init"
 
 
+def hook_program(package: Path, prefix: Path) -> Path:
+    """The program that clients run as a hook, at a path that stays when the environment gets another Python.
+
+    The copy in `share` counts where it is this version's own, which that of a checkout need not be; and in an
+    environment alone, since `share/tallygate` of a home is where a user's data are.
+    """
+    own, copy = package / "entrypoints" / "hook.py", prefix / "share" / "tallygate" / "hook.py"
+    try:
+        same = copy.read_bytes() == own.read_bytes()
+    except OSError:
+        return own
+    return copy if same and package.is_relative_to(prefix) and (prefix / "pyvenv.cfg").is_file() else own
+
+
 def installation(prefix: str, base: str) -> ProgramPlace:
     """What the record of the package and the interpreter say."""
     folder, is_view = _source()
