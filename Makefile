@@ -9,7 +9,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-e2e lint docs format bench clean
+.PHONY: help demo test test-e2e newcomer lint docs format bench clean
 
 help:  ## Show what there is to make.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,6 +23,10 @@ test: $(VENV)/.installed-dev  ## The whole test suite.
 test-e2e: $(VENV)/.installed-dev $(VENV)-docs/.installed  ## Real clients, from npm, against a model API on loopback; Linux.
 	$(BIN)/python tests/e2e/install.py
 	$(BIN)/python -m pytest -m e2e tests/e2e $(ARGS)
+
+newcomer: $(VENV)/.installed-dev  ## An empty machine: install by uv, pipx and pip, be stopped, go on, leave; Linux.
+	$(BIN)/python tests/e2e/install.py
+	$(BIN)/python -m pytest -m e2e tests/e2e/test_newcomer.py $(ARGS)
 
 lint: $(VENV)/.installed-dev  ## Style, types and the arrows between packages.
 	$(BIN)/ruff check

@@ -23,12 +23,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def loopback_only() -> Iterator[bool]:
     """Live in an empty network; says whether the system allowed it. Only the superuser can go back afterwards."""
     before = os.open("/proc/self/ns/net", os.O_RDONLY)
+    entered = False
     try:
         entered = _enter()
         yield entered
+    finally:
         if entered:
             _libc.setns(before, CLONE_NEWNET)
-    finally:
         os.close(before)
 
 
