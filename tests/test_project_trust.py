@@ -16,8 +16,16 @@ from tallygate.core.places import as_written
 from tallygate.pricing.book import PriceBook
 from tallygate.settings import Settings, UserPlaces, load_settings, sections
 from tallygate.settings.load import load_from
-from tallygate.settings.projects import fingerprint, holds
-from tallygate.settings.trust import KEPT, TRUST_FILE, accept, accepted_hashes, forget, repository_of
+from tallygate.settings.projects import (
+    KEPT,
+    TRUST_FILE,
+    accept,
+    accepted_hashes,
+    fingerprint,
+    forget,
+    holds,
+    repository_of,
+)
 
 from .pricing.ids import AT  # isort: skip
 

@@ -34,9 +34,8 @@ from tallygate.settings import (
     variables,
 )
 from tallygate.settings.model import UsageSettings
-from tallygate.settings.projects import fingerprint
+from tallygate.settings.projects import accept, fingerprint
 from tallygate.settings.source import key_lines
-from tallygate.settings.trust import accept
 from tallygate.surroundings import around_here
 
 

@@ -57,7 +57,7 @@ from tallygate.settings import (
 )
 from tallygate.settings.installed import hold, read_installed
 from tallygate.settings.load import places_of, work_place
-from tallygate.settings.locked_places import StandingOf
+from tallygate.settings.signed import StandingOf
 from tallygate.settings.variables import PROJECT_VARIABLES, TENANT_VARIABLE
 from tallygate.settings.zones import zone_shown
 from tallygate.surroundings import Surroundings, around_here

@@ -13,8 +13,7 @@ from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.operations.usage.telemetry import take_logs
 from tallygate.operations.views.usage import UsageWanted, list_usage
 from tallygate.reports.usage import ALWAYS_US, By
-from tallygate.settings.projects import fingerprint
-from tallygate.settings.trust import accept
+from tallygate.settings.projects import accept, fingerprint
 
 SESSION = "0b5c9d9e-0000-4000-8000-000000000001"
 

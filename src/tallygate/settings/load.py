@@ -22,12 +22,17 @@ from tallygate.settings import checks, sections, tolerated
 from tallygate.settings.budgets import read_budgets
 from tallygate.settings.checks import MICROS, Unfit, as_number
 from tallygate.settings.installed import InstalledPlaces
-from tallygate.settings.locked_places import StandingOf, where_locked
 from tallygate.settings.model import LedgerSettings, Paths, Settings, Waiting
-from tallygate.settings.projects import Project, divide_project, fingerprint, listed_rows
-from tallygate.settings.signed import in_force
+from tallygate.settings.projects import (
+    Project,
+    accepted_hashes,
+    divide_project,
+    fingerprint,
+    listed_rows,
+    repository_of,
+)
+from tallygate.settings.signed import StandingOf, in_force, where_locked
 from tallygate.settings.source import Document, read_document
-from tallygate.settings.trust import accepted_hashes, repository_of
 from tallygate.settings.variables import (
     CALIBRATION_VARIABLES,
     KNOWN,

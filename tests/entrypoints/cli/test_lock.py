@@ -390,8 +390,7 @@ def test_variables_count_only_where_they_tighten(run, locked, home, monkeypatch)
 
 
 def test_what_was_accepted_of_a_project_by_hand_counts_only_with_a_signature(run, things, locked, home):
-    from tallygate.settings.projects import fingerprint
-    from tallygate.settings.trust import accept
+    from tallygate.settings.projects import accept, fingerprint
 
     waits = settings_here().waiting
     assert waits

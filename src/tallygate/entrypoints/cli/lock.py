@@ -23,8 +23,8 @@ from tallygate.entrypoints.cli.trust import loaded_here
 from tallygate.operations.lock import falling, lock_limits, tell_lost, unlock_limits, unlock_lost
 from tallygate.operations.lock_book import UNLOCKED, remember_lock, standing_now
 from tallygate.settings import Settings, load_settings, places
+from tallygate.settings.projects import every
 from tallygate.settings.signed import users_rows
-from tallygate.settings.trust import every
 from tallygate.surroundings import around_here
 
 if TYPE_CHECKING:

@@ -20,9 +20,8 @@ from tallygate.operations.lock_book import remember_lock
 from tallygate.pricing.exchange import ExchangeBook
 from tallygate.pricing.identity import one_name
 from tallygate.settings.load import LoadedSettings, is_accepted, load_from, places
-from tallygate.settings.projects import fingerprint
+from tallygate.settings.projects import accept, fingerprint, forget, repository_of
 from tallygate.settings.signed import users_rows
-from tallygate.settings.trust import accept, forget, repository_of
 from tallygate.settings.variables import PROJECT_VARIABLES
 from tallygate.surroundings import around_here
 
