@@ -130,7 +130,7 @@ def test_the_answer_names_the_budget_that_binds_with_its_numbers_and_when_it_is_
     world.ask(one, 80)
     answer = world.ask(two, 30)
     b = answer.binding
-    assert (b.limit, b.reserved, b.available) == (10 * CENT, 8 * CENT, 2 * CENT)
+    assert (b.limit_nanos, b.reserved_nanos, b.available_nanos) == (10 * CENT, 8 * CENT, 2 * CENT)
     assert as_datetime(b.resets_us).isoformat() == "2026-11-23T00:00:00+00:00"
     assert "2026-11-23 00:00 UTC" in answer.message
     assert check(world.rt, two).remaining_nanos == 2 * CENT
