@@ -326,6 +326,14 @@ def test_every_hot_query_finds_its_rows_by_an_index(world):
         assert not [step for step in plan if step.endswith("(tenant=?)")], (sql, plan)
 
 
+def test_calls_that_are_over_are_not_gone_through_for_those_that_wait(world):
+    from tallygate.ledger.transaction import SELECT_PENDING
+
+    parameters = {"tenant": world.rt.tenant, "session_id": world.start("100"), "limit": 500}
+    plan = world.ledger._connection.execute("EXPLAIN QUERY PLAN " + SELECT_PENDING, parameters).fetchall()
+    assert [row[3] for row in plan if "call_pending" in row[3]], plan
+
+
 def usage_row(number, **changed):
     stored = StoredUsage(replace(USAGE, response_key=f"m{number}"), "p1", number)
     return {**from_usage(stored), **changed}
