@@ -47,9 +47,9 @@ class StoredResponses:
 
     def before(self, row: ObservedUsage) -> StoredUsage | None:
         """The response as it stands: by its key, and for telemetry also by the transcript's row of its request."""
-        found = self._by_key.get(row.response_key)
-        if found is not None or not row.is_told:
-            return found
+        stored = self._by_key.get(row.response_key)
+        if stored is not None or not row.is_told:
+            return stored
         near = nearest(each.row for each in self._with_request_of(row) if tells_of(row, each.row))
         return None if near is None else self._by_key[near.response_key]
 
@@ -124,14 +124,14 @@ class SessionCalls:
 
     def last_before(self, at_us: int) -> list[Call]:
         """The last call that each actor was let through with by a time."""
-        found = []
+        last = []
         for asked in self._asked.values():
             index = bisect_right(asked, at_us, key=itemgetter(0)) - 1
             while index >= 0 and self._by_id[asked[index][1]].action is Action.HALT:
                 index -= 1
             if index >= 0:
-                found.append(self._by_id[asked[index][1]])
-        return found
+                last.append(self._by_id[asked[index][1]])
+        return last
 
 
 class Meter:
@@ -182,24 +182,28 @@ class Meter:
 
     def charge(self, stored: StoredUsage, session: Session, befores: Sequence[StoredUsage] = ()) -> StoredUsage:
         """Count a response into its session's budgets, its call, and every window that it lies in."""
+        # The order matters. A window that is opened here begins without this response, which is then added as to any
+        # other. What a hold gives way reaches a budget together with what is booked in its place: one after the other,
+        # both would stand there for a moment and name an overage that never was. Calls end last, since what they came
+        # to is learned from, and this response is part of it.
         session_id = session.session_id
         stored = replace(stored, session_id=session_id)
         self._open_windows(session, stored)
         current = self._call_of(stored, session_id)
-        mine = [each for each in befores if current is not None and each.call_id == current.call_id]
+        of_call = [each for each in befores if current is not None and each.call_id == current.call_id]
         if session_id not in self._own:
             own = self._tx.budgets_of(session_id)
             self._own[session_id] = tuple(budget.budget_id for budget in own)
             for budget in own:
                 self._budgets.setdefault(budget.budget_id, budget)
-        released = self._release(current, stored.amount, mine)
+        released = self._release(current, stored.amount, of_call)
         charges = self._charged(stored, befores, self._own[session_id], released)
         for each in befores:
-            call = None if each.call_id is None or each in mine else self._tx.call(each.call_id)
+            call = None if each.call_id is None or each in of_call else self._tx.call(each.call_id)
             if call is not None:
                 self._observed(call, -each.cost_nanos)
         if current is not None:
-            self._observed(current, stored.cost_nanos - sum(each.cost_nanos for each in mine))
+            self._observed(current, stored.cost_nanos - sum(each.cost_nanos for each in of_call))
             if current.state is CallState.EXPIRED and any(hold.booked for hold in current.holds):
                 # What stood booked, as nobody had reported on it, gives way to its first response.
                 self._touch(reconciled_by_transcript(self._unbooked(current), self._tx.at_us))
@@ -264,40 +268,40 @@ class Meter:
         if stored.call_id is not None:
             return calls.get(stored.call_id) or self._tx.call(stored.call_id)
         agent, at_us = stored.row.agent_id, microseconds(stored.row.at)
-        found = call_for(agent_id=agent, at_us=at_us, calls=calls.last_before(at_us))
+        call = call_for(agent_id=agent, at_us=at_us, calls=calls.last_before(at_us))
         for limit in (CALLS_LOOKED_AT, CALLS_MAX):
-            if self._is_surely(found, agent, at_us, session_id):
+            if self._is_surely(call, agent, at_us, session_id):
                 break
             if limit > self._reach[session_id][0]:
                 calls = self._load(session_id, limit)
-                found = call_for(agent_id=agent, at_us=at_us, calls=calls.last_before(at_us))
-        return found
+                call = call_for(agent_id=agent, at_us=at_us, calls=calls.last_before(at_us))
+        return call
 
-    def _is_surely(self, found: Call | None, agent: str | None, at_us: int, session_id: str) -> bool:
+    def _is_surely(self, call: Call | None, agent: str | None, at_us: int, session_id: str) -> bool:
         """Whether no call that was not looked at can be nearer to a response than the one that was found.
 
         Among the few calls of a session at work only an agent's own says so: where there is none of a subagent, another
         one's is taken, and its own may lie further back.
         """
         limit, since_us = self._reach[session_id]
-        if found is None or at_us < since_us:
+        if call is None or at_us < since_us:
             return since_us == NEVER_US
         if limit > CALLS_AT_WORK or since_us == NEVER_US:
             return True
-        is_own = agent is None or (found.actor_type is ActorType.SUBAGENT and found.actor_id == agent)
-        return is_own and found.at_us >= since_us
+        is_own = agent is None or (call.actor_type is ActorType.SUBAGENT and call.actor_id == agent)
+        return is_own and call.at_us >= since_us
 
     def _load(self, session_id: str, limit: int) -> SessionCalls:
-        found = self._tx.recent_calls(session_id, self._tx.at_us, limit)
+        recent = self._tx.recent_calls(session_id, self._tx.at_us, limit)
         # Nothing is older than the first call of a session, and nothing is looked for beyond the bound.
-        whole = len(found) < limit or limit == CALLS_MAX
-        self._reach[session_id] = limit, NEVER_US if whole else found[-1].at_us
+        whole = len(recent) < limit or limit == CALLS_MAX
+        self._reach[session_id] = limit, NEVER_US if whole else recent[-1].at_us
         if not whole and limit == CALLS_AT_WORK:
             # What still waits for a response further back ends with the next call of its agent, too.
-            known = {call.call_id for call in found}
+            looked_at = {call.call_id for call in recent}
             pending = self._tx.pending_calls(session_id, CALLS_LOOKED_AT)
-            found += [call for call in pending if call.at_us <= found[-1].at_us and call.call_id not in known]
-        calls = self._calls[session_id] = SessionCalls(self._touched_calls.get(c.call_id, c) for c in found)
+            recent += [call for call in pending if call.at_us <= recent[-1].at_us and call.call_id not in looked_at]
+        calls = self._calls[session_id] = SessionCalls(self._touched_calls.get(c.call_id, c) for c in recent)
         return calls
 
     def _open_windows(self, session: Session, stored: StoredUsage) -> None:
@@ -358,8 +362,8 @@ class Meter:
 
     def _budget(self, budget_id: str) -> Budget:
         if budget_id not in self._budgets:
-            found = self._windows.fresh.get(budget_id) or self._tx.budget(budget_id)
-            self._budgets[budget_id] = present(found, f"budget {budget_id} is in the ledger")
+            budget = self._windows.fresh.get(budget_id) or self._tx.budget(budget_id)
+            self._budgets[budget_id] = present(budget, f"budget {budget_id} is in the ledger")
         return self._budgets[budget_id]
 
     def _add(self, budget_id: str, more: int, *, held: int = 0) -> None:

@@ -147,7 +147,7 @@ class _HookStep:
         answer, held = GateAnswer.from_json(call.reply), self._event.held
         return StepAnswer(answer, None, again=held, goes_on=held, hard=_is_hard(self._rt, tx, self._session, answer))
 
-    def begin(self, tx: Tx, known: Call | None) -> tuple[CallRequest, bool]:
+    def begin(self, tx: Tx, earlier: Call | None) -> tuple[CallRequest, bool]:
         """What is asked for, and whether that is reserved; reservations that the event ends are released."""
         event, request = self._event, self._request
         calls = tx.recent_calls(request.session_id, 2**62, STEPS_LOOKED_AT)
@@ -159,12 +159,12 @@ class _HookStep:
         own = (call for call in calls if _is_of(call, request.actor))
         self._refused = list(takewhile(lambda call: call.state is CallState.DENIED, own))
         self._again |= bool(self._refused) or any(call.state is CallState.DENIED for call in calls[:1])
-        if known is not None:
+        if earlier is not None:
             # Asked again for a step that has its reservation: it goes on unless its budget was overspent since.
-            return replace(_for_nothing(request), client_key=HOOK_KEY + self._rt.services.new_token(8)), False
+            return replace(_zero_step(request), client_key=HOOK_KEY + self._rt.services.new_token(8)), False
         if event.confirms and not self._refused:
-            return _for_nothing(request), False  # reserved when it was first asked for
-        reserves, request = _turned(self._rt, tx, event, request, self._recent)
+            return _zero_step(request), False  # reserved when it was first asked for
+        reserves, request = _release_ended(self._rt, tx, event, request, self._recent)
         return request, reserves
 
     def word(self, tx: Tx, outcome: GateOutcome, call_id: str | None) -> StepAnswer:
@@ -192,10 +192,10 @@ def _still_refused(rt: Runtime, session: Session, request: CallRequest) -> tuple
     """
     held = replace(request, client_key=f"{request.client_key}:held")
     with rt.reading() as reader:
-        stored, given = reader.call(call_id_of(rt, request)), reader.call(call_id_of(rt, held))
+        stored, given_again = reader.call(call_id_of(rt, request)), reader.call(call_id_of(rt, held))
         budgets = budgets_now(rt, reader, session, rt.services.clock_us())
         off = off_now(rt, reader)
-    if given is not None and given.action is not Action.HALT:
+    if given_again is not None and given_again.action is not Action.HALT:
         return None, held  # it may go on, and did not hear it
     if stored is None or stored.reply is None or stored.action is not Action.HALT:
         return None, request
@@ -203,7 +203,7 @@ def _still_refused(rt: Runtime, session: Session, request: CallRequest) -> tuple
     stops = (budget.mode is BudgetMode.HARD and not admits(budget, asked.of(budget)) for budget in budgets)
     if off is None and any(stops):
         return GateAnswer.from_json(stored.reply), request
-    if given is None:
+    if given_again is None:
         return None, held
     left = "\n".join(f"{budget.budget_id} {budget.available}" for budget in budgets)
     left += "" if off is None else f"\noff {off.from_us}"
@@ -212,11 +212,11 @@ def _still_refused(rt: Runtime, session: Session, request: CallRequest) -> tuple
 
 def _recent(reader: UsageReader, event: HookEvent) -> list[StoredUsage]:
     """The last responses of the session, and of a subagent that its client keeps as a session of its own."""
-    found = reader.recent_usage(event.client, event.client_session, STEPS_LOOKED_AT)
-    if event.agent_id is not None and not any(stored.row.agent_id == event.agent_id for stored in found):
+    responses = reader.recent_usage(event.client, event.client_session, STEPS_LOOKED_AT)
+    if event.agent_id is not None and not any(stored.row.agent_id == event.agent_id for stored in responses):
         own = reader.recent_usage(event.client, event.agent_id, STEPS_LOOKED_AT)
-        found = [*(replace(s, row=replace(s.row, agent_id=event.agent_id)) for s in own), *found]
-    return found
+        responses = [*(replace(s, row=replace(s.row, agent_id=event.agent_id)) for s in own), *responses]
+    return responses
 
 
 def _request(
@@ -224,24 +224,24 @@ def _request(
 ) -> CallRequest:
     """The step that follows, priced and corrected: as the last ones of whoever takes it tell."""
     past = [PastStep(stored.row, stored.cost_nanos) for stored in reversed(recent)]
-    mine = [] if event.begins_unasked else of_actor(past, event.agent_id)
-    model, terms = _next_model(reader, event, session, mine or past)
+    own_steps = [] if event.begins_unasked else of_actor(past, event.agent_id)
+    model, terms = _next_model(reader, event, session, own_steps or past)
     at = as_datetime(rt.services.clock_us())
     price = rt.workspace.prices.quote(model, at, scope_of(rt, session), terms)
     compacted_us = rt.caches.compactions.get((session.session_id, event.agent_id))
-    compacted = is_compacted(mine, None if compacted_us is None else as_datetime(compacted_us))
-    forgotten = event.moment is Moment.COMPACTION or compacted or switches(mine, model)
+    compacted = is_compacted(own_steps, None if compacted_us is None else as_datetime(compacted_us))
+    forgotten = event.moment is Moment.COMPACTION or compacted or switches(own_steps, model)
     is_auxiliary = event.is_auxiliary
     ahead: NextStep = (
         auxiliary_step(price)
         if is_auxiliary
-        else next_step(mine, price, at, event.facts.first_call, forgotten=forgotten)
+        else next_step(own_steps, price, at, event.facts.first_call, forgotten=forgotten)
     )
     counted = CorrectedEstimate(ahead.nanos)
     if not is_auxiliary:
         named = price_key(price, model)
         key = sample_key(EstimateKind.HOOK, session.client, named)
-        level = Level.of(ahead.nanos if mine else None, ahead.anew_nanos)
+        level = Level.of(ahead.nanos if own_steps else None, ahead.anew_nanos)
         counted = correct_estimate(rt, reader, RawEstimate(key, model, named, ahead.nanos, level))
     return CallRequest(
         session_id=session.session_id,
@@ -336,14 +336,14 @@ def _is_of(call: Call, actor: Actor) -> bool:
     return call.is_model_call and (call.actor_type, call.actor_id) == (actor.type, actor.id)
 
 
-def _turned(
+def _release_ended(
     rt: Runtime, tx: Tx, event: HookEvent, request: CallRequest, recent: Sequence[StoredUsage]
 ) -> tuple[bool, CallRequest]:
     """Whether to reserve, and what to look for; reservations that this event ends are released before."""
     pending = [call for call in tx.pending_calls(request.session_id, PENDING_LOOKED_AT) if call.is_model_call]
-    mine = [call for call in pending if _is_of(call, request.actor)]
+    own_calls = [call for call in pending if _is_of(call, request.actor)]
     if event.moment is Moment.PROMPT:
-        for call in mine:
+        for call in own_calls:
             if call.at_us + BROKEN_OFF_US < tx.at_us:
                 void(tx, call, NO_RESPONSE, by=rt.by, place_of=rt.workspace.place_of)
     if event.moment is Moment.AGENT_START:
@@ -355,8 +355,8 @@ def _turned(
         return event.reserves, request
     if not event.reserves:
         return event.begins_unasked, request
-    if _next_is_reserved(event, mine, recent):
-        return False, _for_nothing(request)
+    if _next_is_reserved(event, own_calls, recent):
+        return False, _zero_step(request)
     return True, request
 
 
@@ -365,21 +365,21 @@ def _goes_on(tx: UsageReader, event: HookEvent, row: Sequence[Call]) -> bool:
     if not row:
         return False
     since = as_datetime(row[-1].at_us)
-    found = [
+    responses = [
         stored.row
         for session in {event.client_session, event.agent_id or event.client_session}
         for stored in tx.recent_usage(event.client, session, STEPS_LOOKED_AT)
     ]
-    own = [each for each in found if event.agent_id in {each.agent_id, each.session}]
+    own = [each for each in responses if event.agent_id in {each.agent_id, each.session}]
     return sum(each.at > since for each in own) >= GOES_ON
 
 
-def _for_nothing(request: CallRequest) -> CallRequest:
+def _zero_step(request: CallRequest) -> CallRequest:
     """The question whether anything at all may still be done."""
     return replace(request, estimate_nanos=0, raw_estimate_nanos=0, prompt_tokens=0, completion_tokens=0, expected=None)
 
 
-def _next_is_reserved(event: HookEvent, mine: Sequence[Call], recent: Sequence[StoredUsage]) -> bool:
+def _next_is_reserved(event: HookEvent, own_calls: Sequence[Call], recent: Sequence[StoredUsage]) -> bool:
     """Whether the call after a tool's response has its reservation already, from another tool of that response.
 
     A response that is not written down yet is the oldest of the agent's pending calls. Where the key is that of the
@@ -389,6 +389,6 @@ def _next_is_reserved(event: HookEvent, mine: Sequence[Call], recent: Sequence[S
         return False
     response = next((s for s in recent if set(s.row.tool_use_ids) & set(event.tool_use_ids)), None)
     if response is None:
-        return len(mine) > 1
+        return len(own_calls) > 1
     made_for = response.call_id
-    return any(call.call_id != made_for for call in mine)
+    return any(call.call_id != made_for for call in own_calls)

@@ -96,6 +96,9 @@ def take_step_in(rt: Runtime, tx: Tx, door: Door[T]) -> T:
 
     A step that raises leaves nothing, and the others hold; nothing holds before the commit.
     """
+    # For a server of many, whose commits are what its steps wait for. A hook's responses and its step stay two commits:
+    # between them the step may have to wait for responses that its client has yet to write down, with no lock held,
+    # and nothing is remembered of what was learned in a transaction that may still be taken back.
     with tx.step():
         return _taken(rt, tx, door)[0]
 
@@ -109,12 +112,12 @@ def _taken(rt: Runtime, tx: Tx, door: Door[T]) -> tuple[T, str | None]:
     """
     request = door.request
     call_id = call_id_of(rt, request)
-    known = None if request.client_key is None else tx.call(call_id)
-    if known is not None and (stored := door.stored(tx, known)) is not None:
+    earlier = None if request.client_key is None else tx.call(call_id)
+    if earlier is not None and (stored := door.stored(tx, earlier)) is not None:
         return stored, None
     reserves = True
     if door.begin is not None:
-        request, reserves = door.begin(tx, known)
+        request, reserves = door.begin(tx, earlier)
     if request.client_key != door.request.client_key:
         call_id = call_id_of(rt, request)
     if due := tx.due_calls(DUE_PER_CALL):
@@ -173,20 +176,20 @@ def with_attestation(rt: Runtime, reader: ProofReader, answer: GateAnswer, call_
     """A refusal with the name of what is signed of it later; any other answer as it is. Signs nothing."""
     if answer.action is not Action.HALT or rt.services.keys is None:
         return answer
-    found = reader.attestation_of_call(call_id)
-    return answer if found is None else replace(answer, attestation=slim(rt.services.keys, found))
+    proof = reader.attestation_of_call(call_id)
+    return answer if proof is None else replace(answer, attestation=slim(rt.services.keys, proof))
 
 
-def slim(keys: KeyRing, found: StoredAttestation) -> SlimAttestation:
+def slim(keys: KeyRing, proof: StoredAttestation) -> SlimAttestation:
     """A proof as an answer names it."""
-    keyid, warning = found.keyid, None
+    keyid, warning = proof.keyid, None
     if keyid is None:
         try:
             key = keys.known()
             keyid = None if key is None else key.keyid
         except KeyUnusable as error:  # the answer matters more
             warning = str(error)
-    return SlimAttestation(found.attestation_id, found.kind, found.event_hash.hex(), found.seq, keyid, warning)
+    return SlimAttestation(proof.attestation_id, proof.kind, proof.event_hash.hex(), proof.seq, keyid, warning)
 
 
 # --- deciding --------------------------------------------------------------------------------------------------------
@@ -228,11 +231,11 @@ def look(
     decide: Callable[[GateView, CallRequest], Decision] | None = None,
 ) -> GateOutcome:
     """Decide on one priced request as things stand. Raises `NotFound` for an unknown session."""
-    found = reader.session_with_budgets(request.session_id)
-    if found is None:
+    there = reader.session_with_budgets(request.session_id)
+    if there is None:
         raise unknown_session(request.session_id)
-    bound = session_now(rt, reader, *found, request.model, at_us=at_us)
-    session, applicable = bound.session, bound.to
+    now = session_now(rt, reader, *there, request.model, at_us=at_us)
+    session, applicable = now.session, now.to
     metered = request.actual is not None and reader.is_metered(session.session_id)
     if metered:
         request = replace(request, actual_nanos=0, counts=False)  # the client's own record counts it
@@ -281,7 +284,7 @@ def look(
         price=price,
         estimate_nanos=estimate_nanos,
         applicable=applicable,
-        rules_before=bound.rules_before,
+        rules_before=now.rules_before,
         metered=metered,
         why_no_target=why_no_target,
         at_us=at_us,
@@ -303,7 +306,7 @@ def word_answer(rt: Runtime, reader: Reader, outcome: GateOutcome, call_id: str 
         action=decision.action,
         reason=decision.reason,
         call_id=call_id,
-        message=_told(rt, request, decision, ahead.warning or outcome.why_no_target)
+        message=_message_of(rt, request, decision, ahead.warning or outcome.why_no_target)
         if outcome.off is None
         else off_told(outcome.off, rt.workspace.zone),
         remaining_nanos=None if tightest is None else in_usd(tightest.available, tightest),
@@ -320,7 +323,7 @@ def word_answer(rt: Runtime, reader: Reader, outcome: GateOutcome, call_id: str 
     return _halted(rt, reader, outcome, answer) if decision.action is Action.HALT else answer
 
 
-def _told(rt: Runtime, request: CallRequest, decision: Decision, message: str | None) -> str | None:
+def _message_of(rt: Runtime, request: CallRequest, decision: Decision, message: str | None) -> str | None:
     """What goes with an answer, for an agent also how much else than it said is reserved.
 
     A hook has said nothing, and what is reserved at a local stand-in's price is no correction.
@@ -423,14 +426,14 @@ def _counted_elsewhere(rt: Runtime, tx: Tx, outcome: GateOutcome, call: Call) ->
     """A call that is booked at once, in the windows that count it though the rules of its session do not know them."""
     facts = Facts(tx, rt.workspace.place_of)
     windows = OpenWindows(tx, facts, tx.at_us)
-    mine = {budget.budget_id for budget in outcome.after}
+    own = {budget.budget_id for budget in outcome.after}
     more = changed_in(windows, (), (partial(facts.of_call, call), call.at_us, booked_amount(call)))
     changes: list[Change] = []
     for budget_id, added in more.items():
-        if budget_id not in mine:
-            known = windows.fresh.get(budget_id) or present(tx.budget(budget_id), f"budget {budget_id} is there")
+        if budget_id not in own:
+            window = windows.fresh.get(budget_id) or present(tx.budget(budget_id), f"budget {budget_id} is there")
             fresh = budget_id in windows.fresh
-            changes.append(budget_change(lifecycle.add(known, added), tx.at_us, fresh=fresh))
+            changes.append(budget_change(lifecycle.add(window, added), tx.at_us, fresh=fresh))
             call = replace(call, holds=(*call.holds, Hold(budget_id, 0, added)))
     return call, changes
 

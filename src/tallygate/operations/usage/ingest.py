@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tallygate.clients.reading.files import Batch, TranscriptFile
 from tallygate.clients.reading.lines import LOST
@@ -125,21 +125,21 @@ def ingest_all(rt: Runtime, readings: Sequence[FileReading]) -> IngestResult:
     """Store readings of any files with their positions in one commit."""
     priced: dict[str, dict[str, Priced]] = {}
     pricer = Pricer(rt)
-    found = named(rt, merged((row for reading in readings for row in reading.rows), pricer.joined), pricer.is_free)
+    responses = named(rt, merged((row for reading in readings for row in reading.rows), pricer.joined), pricer.is_free)
     refused: set[tuple[str, str]] = set()
-    for (client, key), each in found.items():
+    for (client, key), each in responses.items():
         row = pricer.within(each) if needs_window(each) else each
-        responses, one = priced.setdefault(client, {}), pricer.priced(row)
-        if one[0].cost_nanos <= AMOUNT_NANOS_MAX:
-            responses[key] = one
+        of_client, one = priced.setdefault(client, {}), pricer.priced(row)
+        if one.stored.cost_nanos <= AMOUNT_NANOS_MAX:
+            of_client[key] = one
         else:
             refused.add((client, key))  # kept, a few of these would break every sum
     taken = IngestResult(refused=len(refused))
     paths = cache(partial(_paths_of, readings))  # of a whole history nobody may ask
     prices: set[str] = set()
     with rt.writing() as tx:
-        for client, responses in priced.items():
-            part, used = _store(rt, tx, client, responses, pricer, paths=paths)
+        for client, of_client in priced.items():
+            part, used = _store(rt, tx, client, of_client, pricer, paths=paths)
             taken += part
             prices |= used
         for reading in readings:
@@ -153,10 +153,10 @@ def ingest_all(rt: Runtime, readings: Sequence[FileReading]) -> IngestResult:
                 unread = replace(unread, why={**unread.why, REFUSED: len({key for _, key in dear})})
             if reading.mark is not None and unread.why:
                 # What is told under one mark is kept as lost once; the last marks are remembered.
-                known = (tx.position(reading.path) or {}).get(_MARKS, [])
-                if reading.mark in known:
+                marks = (tx.position(reading.path) or {}).get(_MARKS, [])
+                if reading.mark in marks:
                     continue
-                tx.save_position(reading.path, reading.client, {_MARKS: [*known, reading.mark][-_MARKS_KEPT:]}, {})
+                tx.save_position(reading.path, reading.client, {_MARKS: [*marks, reading.mark][-_MARKS_KEPT:]}, {})
             if reading.position is not None or unread.why:
                 tx.save_unread(reading.path, reading.client, reading.session, unread, anew=reading.anew)
             for check in reading.checks:
@@ -167,18 +167,23 @@ def ingest_all(rt: Runtime, readings: Sequence[FileReading]) -> IngestResult:
 
 def _paths_of(readings: Sequence[FileReading]) -> Mapping[tuple[str, str], AbstractSet[str]]:
     """In which files each response stands."""
-    found: dict[tuple[str, str], set[str]] = {}
+    paths: dict[tuple[str, str], set[str]] = {}
     for reading in readings:
         for row in reading.rows:
-            found.setdefault((row.client, row.response_key), set()).add(reading.path)
-    return found
+            paths.setdefault((row.client, row.response_key), set()).add(reading.path)
+    return paths
 
 
 _MARKS, _MARKS_KEPT = "told", 64
-# A response with its cost as of its own time, and the text of the price's basis.
-Priced = tuple[StoredUsage, str]
 # The files that each response stands in, by its client and key: worked out where somebody asks.
 Paths = Callable[[], Mapping[tuple[str, str], AbstractSet[str]]]
+
+
+class Priced(NamedTuple):
+    """A response with its cost as of its own time, and the text of the price's basis: nothing where that is kept."""
+
+    stored: StoredUsage
+    basis: str
 
 
 class Pricer:
@@ -198,21 +203,26 @@ class Pricer:
         scope = PriceScope(self._rt.tenant, row.project) if self._is_scoped else ANYWHERE
         return self._priced(row, scope)
 
-    def priced_in(self, found: Priced, session: Session) -> Priced:
+    def priced_in(self, priced: Priced, session: Session) -> Priced:
         """The same for a response whose session is known: prices may hold for that alone."""
         if not matters(self._rt, session.prices):
-            return found
-        stored = found[0]
-        price = self._priced(stored.row, scope_of(self._rt, session))
-        if price[0].cost_nanos > AMOUNT_NANOS_MAX:
-            return found  # no one response costs that much, whatever was negotiated; what it was priced at stands there
-        if not tells_model(stored.row) and price[0].cost_nanos == 0:
-            return found  # what was negotiated of a model holds where it is told, not where it is guessed
-        return replace(stored, price_id=price[0].price_id, cost_nanos=price[0].cost_nanos), price[1]
+            return priced
+        stored = priced.stored
+        negotiated = self._priced(stored.row, scope_of(self._rt, session))
+        if negotiated.stored.cost_nanos > AMOUNT_NANOS_MAX:
+            return (
+                priced  # no one response costs that much, whatever was negotiated; what it was priced at stands there
+            )
+        if not tells_model(stored.row) and negotiated.stored.cost_nanos == 0:
+            return priced  # what was negotiated of a model holds where it is told, not where it is guessed
+        return Priced(
+            replace(stored, price_id=negotiated.stored.price_id, cost_nanos=negotiated.stored.cost_nanos),
+            negotiated.basis,
+        )
 
     def is_free(self, row: ObservedUsage) -> bool:
         """Whether any number of tokens of a response's model costs nothing."""
-        return self.priced(replace(row, tokens=Tokens(*[10**6] * 5)))[0].cost_nanos == 0
+        return self.priced(replace(row, tokens=Tokens(*[10**6] * 5))).stored.cost_nanos == 0
 
     def joined(self, first: ObservedUsage, later: ObservedUsage) -> ObservedUsage:
         """Two rows of one response that came in together, in this order.
@@ -236,15 +246,15 @@ class Pricer:
         parent = row.parent_session if row.parent_session is not None else joined.parent_session
         return replace(joined, session=row.session, at=row.at, parent_session=parent)
 
-    def _suspect(self, known: ObservedUsage, later: ObservedUsage) -> None:
-        kinds = contradictions(known, later)
-        if Oddity.MODEL in kinds and self._price_id(known, known) == self._price_id(later, known):
+    def _suspect(self, booked: ObservedUsage, later: ObservedUsage) -> None:
+        kinds = contradictions(booked, later)
+        if Oddity.MODEL in kinds and self._price_id(booked, booked) == self._price_id(later, booked):
             kinds.remove(Oddity.MODEL)
         for kind in kinds:
-            self.suspect.setdefault((known.client, known.response_key, kind), later)
+            self.suspect.setdefault((booked.client, booked.response_key, kind), later)
 
     def _price_id(self, row: ObservedUsage, as_of: ObservedUsage) -> str:
-        return self.priced(replace(row, at=as_of.at))[0].price_id
+        return self.priced(replace(row, at=as_of.at)).stored.price_id
 
     def _dearer(self, first: ObservedUsage, later: ObservedUsage) -> ObservedUsage:
         """Which of two rows names the model that costs more for all that both tell of."""
@@ -253,7 +263,7 @@ class Pricer:
         if tells_model(first) != tells_model(later):
             return first if tells_model(first) else later
         tokens = joined_counts(first.tokens, later.tokens)
-        costs = [self.priced(replace(row, tokens=tokens, at=first.at))[0].cost_nanos for row in (first, later)]
+        costs = [self.priced(replace(row, tokens=tokens, at=first.at)).stored.cost_nanos for row in (first, later)]
         if costs[0] == costs[1]:
             return max(first, later, key=named_order)
         return first if costs[0] > costs[1] else later
@@ -273,20 +283,20 @@ class Pricer:
             row.model, row.provider, row.speed, row.tier, row.geo, row.native_cost_text, half_hour_of(row.at),
             None if scope is ANYWHERE else scope, tells_model(row),
         )  # fmt: skip
-        known = self._quoted.get(asked)
-        if known is None:
+        quoted = self._quoted.get(asked)
+        if quoted is None:
             quote = self._rt.workspace.prices.quote(priced_as(row), row.at, scope, terms_of(row))
             if row.model and not tells_model(row):
                 quote = replace(quote, approximate=True)
             if id(quote) not in self._bases:
                 # The price is kept with its basis, or another one could come to stand under its id.
                 self._bases[id(quote)] = (quote, *basis_of(quote))
-            known = self._quoted[asked] = self._bases[id(quote)]
-        price, price_id, basis = known
+            quoted = self._quoted[asked] = self._bases[id(quote)]
+        price, price_id, basis = quoted
         cost = price.cost_nanos(row.tokens)
         if row.web_searches:
             cost += row.web_searches * price.per_search_nanos
-        return StoredUsage(row, price_id, cost), basis
+        return Priced(StoredUsage(row, price_id, cost), basis)
 
 
 class _Batch:
@@ -307,54 +317,58 @@ class _Batch:
         self._stored = StoredResponses(tx, client, rows)
         self._finder = SessionFinder(rt, tx, rows)
 
-    def take(self, found: Priced) -> None:
+    def take(self, priced: Priced) -> None:
         """Count one response: as a new one, or by what it adds to one that is known."""
-        row = found[0].row
+        row = priced.stored.row
         is_told = row.is_told
         if row.rule.kind is ResponseKind.RUNNING_TOTAL:
             counted = self._tx.recent_usage(row.client, row.session, TOTALS_LOOKED_AT)
             more = grown(row, (stored.row for stored in counted))
             if more is None:
                 return
-            found, row = self._pricer.priced(more), more
+            priced, row = self._pricer.priced(more), more
+        # It may be on record twice: under its own key, and as what telemetry told of its request before its transcript
+        # was read. One row is left of these, with the key that every copy of the transcript leads to.
         before = self._stored.before(row)
-        told = None if is_told else self._stored.told(row if before is None else better(before.row, row))
-        if before is None and told is None:
+        telemetry = None if is_told else self._stored.told(row if before is None else better(before.row, row))
+        if before is None and telemetry is None:
             session = None
             linked = self._finder.linked(row)
             if linked:
-                found = self._in_time(found, linked)
-                row = found[0].row
+                priced = self._in_time(priced, linked)
+                row = priced.stored.row
             if linked or self._finder.in_projects:  # of a history from before there is no session at all
                 session = self._finder.find(row, self.meter)
             elsewhere = not is_told and self._rt.workspace.tenant_of(row.project) not in (None, self._rt.tenant)
             if session is None and elsewhere:
                 self.elsewhere += 1  # it was made in a project of another tenant
                 return
-            self._write(Insert, *self._placed(found, session, ()))
+            self._write(Insert, *self._placed(priced, session, ()))
             self.new += 1
             return
         joined = row
-        for each in (told, before):
+        for each in (telemetry, before):
             if each is not None:
                 joined = self._pricer.rising(each, joined)
         joined = replace(joined, response_key=row.response_key if before is None else before.row.response_key)
-        if told is None and before is not None and joined == before.row:
+        if telemetry is None and before is not None and joined == before.row:
             return
-        after, basis = self._corrected(self._pricer.priced(joined), before, told)
-        if told is not None:
-            self.changes.append(Delete("usage", {"client": told.row.client, "response_key": told.row.response_key}))
-            self._stored.drop(told)
+        after, basis = self._corrected(self._pricer.priced(joined), before, telemetry)
+        if telemetry is not None:
+            self.changes.append(
+                Delete("usage", {"client": telemetry.row.client, "response_key": telemetry.row.response_key})
+            )
+            self._stored.drop(telemetry)
         self._write(Insert if before is None else Update, after, basis)
         self.corrected += 1
 
-    def _in_time(self, found: Priced, linked: Sequence[Session]) -> Priced:
+    def _in_time(self, priced: Priced, linked: Sequence[Session]) -> Priced:
         """A response that is new, at a time at which it can have been in the sessions that it may belong to."""
-        row, now_us = found[0].row, self._tx.at_us
+        row, now_us = priced.stored.row, self._tx.at_us
         is_any_open, last_us = False, 0
         for session in linked:
             if is_ahead(session.started_us, now_us):
-                return found  # our own clock is or was wrong
+                return priced  # our own clock is or was wrong
             is_any_open |= session.is_open
             last_us = max(last_us, now_us if session.ended_us is None else session.ended_us)
         # While its session is open what is found in a file that was read to its end was written since.
@@ -362,7 +376,7 @@ class _Batch:
         earliest_us = max([each for each in since_us if each is not None and each <= now_us], default=None)
         moved = in_time(row, earliest_us, now_us, min(last_us, now_us))
         if moved is row:
-            return found
+            return priced
         self._pricer.suspect[row.client, row.response_key, Oddity.IMPOSSIBLE] = row
         return self._pricer.priced(moved)
 
@@ -382,7 +396,7 @@ class _Batch:
         """Keep what was told against responses that are booked, each once."""
         for (whose, key, kind), row in self._pricer.suspect.items():
             if whose == client and self._stored.has(key) and not self._tx.has_anomaly(client, key, kind):
-                seen = Anomaly(client, key, kind.value, row.session, _told(row), self._tx.at_us)
+                seen = Anomaly(client, key, kind.value, row.session, _in_a_line(row), self._tx.at_us)
                 self.changes.append(Insert("usage_anomaly", USAGE_ANOMALY.row(seen)))
 
     def take_waiting(self) -> None:
@@ -401,17 +415,17 @@ class _Batch:
         self._stored.put(after)
         self.attributed += after.session_id is not None
 
-    def _placed(self, found: Priced, session: Session | None, befores: Sequence[StoredUsage]) -> Priced:
+    def _placed(self, priced: Priced, session: Session | None, befores: Sequence[StoredUsage]) -> Priced:
         """A response counted where it belongs, in place of rows that it stood in and that belonged to no session."""
         if session is None:
-            return self.meter.count(found[0], befores), found[1]
-        stored, basis = self._pricer.priced_in(found, session)
-        return self.meter.charge(stored, session, befores), basis
+            return Priced(self.meter.count(priced.stored, befores), priced.basis)
+        stored, basis = self._pricer.priced_in(priced, session)
+        return Priced(self.meter.charge(stored, session, befores), basis)
 
-    def _corrected(self, again: Priced, before: StoredUsage | None, told: StoredUsage | None) -> Priced:
+    def _corrected(self, again: Priced, before: StoredUsage | None, telemetry: StoredUsage | None) -> Priced:
         """A known response of which more is known now: the difference is booked where it already counts."""
         stored, basis = again
-        befores = [each for each in (before, told) if each is not None]
+        befores = [each for each in (before, telemetry) if each is not None]
         counted = next((each for each in befores if each.session_id is not None), None)
         if counted is not None:
             session = self._tx.session(counted.session_id or "")
@@ -422,18 +436,18 @@ class _Batch:
                 # The prices of today would make it cheaper: what was booked stays.
                 after, basis = replace(after, price_id=counted.price_id, cost_nanos=counted.cost_nanos), ""
             if session is None:
-                return self.meter.count(after, befores), basis
-            return self.meter.charge(after, session, befores), basis
+                return Priced(self.meter.count(after, befores), basis)
+            return Priced(self.meter.charge(after, session, befores), basis)
         # Only the transcript says in which folder a response was made: what telemetry told could not be placed before.
-        gained = told is not None or (before is not None and before.row.is_told)
+        gained = telemetry is not None or (before is not None and before.row.is_told)
         if gained:
-            return self._placed(again, self._finder.find(again[0].row, self.meter), befores)
+            return self._placed(again, self._finder.find(again.stored.row, self.meter), befores)
         if before is not None and stored.cost_nanos < before.cost_nanos:
             stored, basis = replace(stored, price_id=before.price_id, cost_nanos=before.cost_nanos), ""
-        return self.meter.count(stored, befores), basis
+        return Priced(self.meter.count(stored, befores), basis)
 
 
-def _told(row: ObservedUsage) -> str:
+def _in_a_line(row: ObservedUsage) -> str:
     """What a row tells, in a line."""
     tokens = row.tokens
     written = tokens.cache_write_5m + tokens.cache_write_1h
@@ -445,8 +459,8 @@ def _store(
     rt: Runtime, tx: Tx, client: str, priced: Mapping[str, Priced], pricer: Pricer, *, paths: Paths
 ) -> tuple[IngestResult, set[str]]:
     batch = _Batch(rt, tx, client, [stored.row for stored, _ in priced.values()], pricer, paths=paths)
-    for found in priced.values():
-        batch.take(found)
+    for each in priced.values():
+        batch.take(each)
     batch.take_waiting()
     batch.changes += worktrees_met(rt, tx, (stored.row.project for stored, _ in priced.values())) if batch.new else []
     batch.tell_suspects(client)
@@ -468,7 +482,7 @@ def new_prices(rt: Runtime, tx: ProofWriter, prices: Mapping[str, str]) -> list[
 
 def _taken_up(pricer: Pricer, meter: Meter, waiting: StoredUsage, session: Session, prices: dict[str, str]) -> Change:
     """Count a response into the session that is now known to be its own; `prices` takes a price that changes by it."""
-    stored, basis = pricer.priced_in((waiting, ""), session)
+    stored, basis = pricer.priced_in(Priced(waiting, ""), session)
     if basis:
         prices.setdefault(stored.price_id, basis)
     return Update("usage", from_usage(meter.charge(stored, session, (waiting,))))
@@ -492,21 +506,21 @@ class SessionFinder:
     def find(self, row: ObservedUsage, meter: Meter) -> Session | None:
         """The session, linked to the client's own for the next time; None where there is none, or no telling."""
         at_us = microseconds(row.at)
-        found = self._covering(row.client, row.session, at_us)
-        if found is not None:
-            return found
+        session = self._covering(row.client, row.session, at_us)
+        if session is not None:
+            return session
         how = "parent"
         if row.parent_session is not None:
-            found = self._covering(row.client, row.parent_session, at_us)
-        if found is None:
+            session = self._covering(row.client, row.parent_session, at_us)
+        if session is None:
             how = "workspace"
-            found = self._at_work(row, at_us)
-        if found is None:
+            session = self._at_work(row, at_us)
+        if session is None:
             return None
-        meter.link(found, row.client, row.session, how)
-        self.fresh.append((row.client, row.session, found))
-        self._linked[row.client, row.session].append(found)
-        return found
+        meter.link(session, row.client, row.session, how)
+        self.fresh.append((row.client, row.session, session))
+        self._linked[row.client, row.session].append(session)
+        return session
 
     def linked(self, row: ObservedUsage) -> list[Session]:
         """The budget sessions that a response's client session, or the one around it, is known to belong to."""
