@@ -9,10 +9,10 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-e2e newcomer lint docs format bench clean
+.PHONY: help demo test test-e2e newcomer lint docs format bench bench-peers clean
 
 help:  ## Show what there is to make.
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(VENV)/.installed  ## A session through a real MCP client: start, allow, reroute, record, halt, end.
 	@$(BIN)/tallygate demo
@@ -43,6 +43,9 @@ format: $(VENV)/.installed-dev  ## Lay out the source and mend what can be mende
 
 bench: $(VENV)/.installed-dev  ## The benchmark programs; figures are ratios taken in one run.
 	$(BIN)/python -m bench $(ARGS)
+
+bench-peers: $(VENV)/.installed-dev  ## Other programs of the field beside this one, each in an environment of its own.
+	$(BIN)/python -m bench.peers $(ARGS)
 
 clean:  ## Remove what make has made.
 	rm -rf $(VENV) $(VENV)-docs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

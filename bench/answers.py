@@ -16,10 +16,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.figures import stated
 from bench.wire import SERVE, Server, environment
 from tallygate.pricing.tokens import count_tokens
 
-TOKENS_MAX = 6_000
+# 1.08 times what l6e-mcp 0.8.5 answers to these, which is 8,105 by the same count, and explains no halt.
+TOKENS_MAX = 8_750
 SAID_MAX = 30_000
 
 State = dict[str, str]
@@ -138,5 +140,5 @@ def main(arguments: list[str]) -> int:
     if chosen.show:
         for flow, tool, text in [*ours, *others]:
             print(json.dumps({"flow": flow, "tool": tool, "tokens": tokens(text), "text": text[:SAID_MAX]}))
-    print(f"  goal <= {TOKENS_MAX:,} tokens  {'ok' if total <= TOKENS_MAX else 'MISSED'}")
-    return 0 if total <= TOKENS_MAX else 1
+    flows = f"answers of {len(FLOWS)} usual conversations"
+    return stated("size", flows, f"{total:,} tokens", f"<= {TOKENS_MAX:,}", held=total <= TOKENS_MAX)

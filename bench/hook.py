@@ -28,8 +28,8 @@ def run(command: list[str], environ: dict[str, str], event: bytes) -> None:
     subprocess.run(command, input=event, stdout=subprocess.DEVNULL, env=environ, check=True)
 
 
-def prompt(number: int) -> bytes:
-    event = {"session_id": SESSION, "hook_event_name": "UserPromptSubmit", "prompt_id": f"p{number}", "prompt": "x"}
+def prompt(number: int, session: str = SESSION) -> bytes:
+    event = {"session_id": session, "hook_event_name": "UserPromptSubmit", "prompt_id": f"p{number}", "prompt": "x"}
     return json.dumps(event).encode()
 
 
@@ -64,14 +64,16 @@ def programs(folder: Path, rounds: int) -> int:
                 "nothing": lambda: run([*bare, "pass"], served, prompt(next(numbers))),
                 "json": lambda: run([*bare, "import json, sys; json.load(sys.stdin)"], served, prompt(next(numbers))),
                 "served": lambda: run(hook, served, prompt(next(numbers))),
+                "first": lambda: run(hook, served, prompt(next(numbers), f"{next(numbers):08d}{SESSION[8:]}")),
                 "alone": lambda: run(hook, alone, prompt(next(numbers))),
             },
             rounds,
         )
     ratios = [
-        Ratio("hook, server running", "python that reads JSON", waits["served"], waits["json"], bound=2.0),
+        Ratio("hook, server running", "python that reads JSON", waits["served"], waits["json"], bound=1.1),
         Ratio("hook, server running", "python that does nothing", waits["served"], waits["nothing"]),
-        Ratio("hook, no server", "python that reads JSON", waits["alone"], waits["json"]),
+        Ratio("the first of a session", "python that reads JSON", waits["first"], waits["json"], bound=3.0),
+        Ratio("hook, no server", "python that reads JSON", waits["alone"], waits["json"], bound=6.0),
     ]
     return report("one hook as a process, UserPromptSubmit that reserves", ratios, milliseconds)
 

@@ -42,13 +42,13 @@ def main(arguments: list[str]) -> int:
     floor = "bare MCPServer"
     failed = report(
         f"spawn to tools/list, {rounds} rounds in both protocol eras",
-        [Ratio("start", floor, gate[0], bare[0], bound=1.25)],
+        [Ratio("start", floor, gate[0], bare[0], bound=0.05)],
         milliseconds,
     )
     failed += report(
         "memory after tools/list",
         [
-            Ratio("resident", floor, gate[1], bare[1], bound=1.3),
+            Ratio("resident", floor, gate[1], bare[1], bound=1.25),
             Ratio("private", floor, gate[2], bare[2]),
         ],
         mebibytes,

@@ -147,6 +147,11 @@ class Server:
         tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
         return sum(int(task.read_text(encoding="ascii").split()[0]) for task in tasks) / 1e9
 
+    def written_bytes(self) -> int:
+        """What the server has handed to the kernel so far, to its ledger and to its client."""
+        lines = Path(f"/proc/{self.pid}/io").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("wchar:"))
+
     def memory_kib(self) -> tuple[int, int]:
         """Resident and private memory of the server's processes together, from the kernel."""
         resident = private = 0
