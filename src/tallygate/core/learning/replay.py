@@ -11,20 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tallygate.core.learning.calibration import (
-    LEVEL_STEPS,
-    MILLION,
-    CostOrigin,
-    Expectation,
-    FactorSource,
-    Learner,
-    Level,
-    Sample,
-    expect,
-    factor_micros,
-    level_from,
-    logarithm_micros,
-)
+from tallygate.core.learning import calibration
+from tallygate.core.learning.calibration import MILLION
 
 # A session counts as well over its budget from here on.
 WELL_OVER_PERCENT = 5
@@ -56,7 +44,7 @@ class Ask:
     actual_nanos: int
     is_level: bool = False
     anew_nanos: int = 0
-    origin: CostOrigin = CostOrigin.OBSERVED
+    origin: calibration.CostOrigin = calibration.CostOrigin.OBSERVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +65,17 @@ class ReplayedCall:
     """A call, and what was expected of it before it was made; nothing is of one without an estimate."""
 
     ask: Ask
-    expectation: Expectation | None
+    expectation: calibration.Expectation | None
 
     @property
-    def sample(self) -> Sample | None:
+    def sample(self) -> calibration.Sample | None:
         """What it teaches; nothing without an estimate or a cost."""
         was, actual = self.expectation, self.ask.actual_nanos
         if was is None or actual <= 0:
             return None
-        return Sample(was.estimate_nanos, was.cold_nanos, was.level_nanos, was.expected_nanos, actual, self.ask.origin)
+        return calibration.Sample(
+            was.estimate_nanos, was.cold_nanos, was.level_nanos, was.expected_nanos, actual, self.ask.origin
+        )
 
     def needed_nanos(self, gate: Gate, percent: int) -> int:
         """What a gate wants to be left for it."""
@@ -157,9 +147,9 @@ class Memory:
     """What was learned so far, of each key and of all together."""
 
     def __init__(self) -> None:
-        self._keys: dict[str, Learner] = {}
-        self._pool = Learner()
-        self._costs: dict[tuple[str, str], list[tuple[int, CostOrigin]]] = {}
+        self._keys: dict[str, calibration.Learner] = {}
+        self._pool = calibration.Learner()
+        self._costs: dict[tuple[str, str], list[tuple[int, calibration.CostOrigin]]] = {}
 
     def walk(self, run: Run) -> list[ReplayedCall]:
         """Go through a session that nothing else lies between."""
@@ -170,22 +160,24 @@ class Memory:
     def meet(self, session: str, ask: Ask) -> ReplayedCall:
         """Say of one call of a session what is expected, then learn what it cost."""
         mine = self._costs.setdefault((session, ask.agent), [])
-        level = level_from(mine, ask.anew_nanos)
+        level = calibration.level_from(mine, ask.anew_nanos)
         if level.nanos is not None and ask.is_level:
-            level = Level.of(ask.estimate_nanos, ask.anew_nanos)
+            level = calibration.Level.of(ask.estimate_nanos, ask.anew_nanos)
         told = ReplayedCall(ask, self._expected(ask, level))
         if ask.actual_nanos > 0:
             mine.append((ask.actual_nanos, ask.origin))
-            del mine[:-LEVEL_STEPS]
+            del mine[: -calibration.LEVEL_STEPS]
         if (sample := told.sample) is not None:
             self._keys[ask.key].add(sample)
             self._pool.add(sample)
         return told
 
-    def _expected(self, ask: Ask, level: Level) -> Expectation | None:
+    def _expected(self, ask: Ask, level: calibration.Level) -> calibration.Expectation | None:
         if ask.estimate_nanos <= 0:
             return None
-        return expect(self._keys.setdefault(ask.key, Learner()), self._pool, ask.estimate_nanos, level)
+        return calibration.expect(
+            self._keys.setdefault(ask.key, calibration.Learner()), self._pool, ask.estimate_nanos, level
+        )
 
 
 def walk_forward(
@@ -256,7 +248,7 @@ class AccuracySum:
             return
         self._said.append(_off(actual_nanos, expected.estimate_nanos))
         self._expected.append(_off(actual_nanos, expected.expected_nanos))
-        if expected.source is FactorSource.LEARNED:
+        if expected.source is calibration.FactorSource.LEARNED:
             self._learned += 1
             for at, percent in enumerate(COVERED_PERCENTS):
                 self._covered[at] += actual_nanos <= expected.upper_nanos(percent)
@@ -288,7 +280,7 @@ def budget_of(runs: Sequence[Run], percent: int) -> int:
 
 
 def _off(actual_nanos: int, expected_nanos: int) -> int:
-    return abs(logarithm_micros(actual_nanos) - logarithm_micros(expected_nanos))
+    return abs(calibration.logarithm_micros(actual_nanos) - calibration.logarithm_micros(expected_nanos))
 
 
 def _share(part: int, whole: int, unit: int = MILLION) -> int | None:
@@ -298,4 +290,4 @@ def _share(part: int, whole: int, unit: int = MILLION) -> int | None:
 def _factor(logarithms: list[int]) -> int | None:
     """The factor in the middle."""
     ordered = sorted(logarithms)
-    return factor_micros(ordered[len(ordered) // 2]) if ordered else None
+    return calibration.factor_micros(ordered[len(ordered) // 2]) if ordered else None

@@ -10,18 +10,8 @@ from tallygate.core.authority import Authority, Loosening
 from tallygate.core.costing import Price
 from tallygate.core.errors import NotFound, present
 from tallygate.core.gate.answers import Factor
-from tallygate.core.learning.calibration import (
-    MILLION,
-    Confidence,
-    CostOrigin,
-    EstimateKind,
-    Expectation,
-    FactorSource,
-    Level,
-    Sample,
-    SampleKey,
-    StoredSample,
-)
+from tallygate.core.learning import calibration
+from tallygate.core.learning.calibration import MILLION, FactorSource
 from tallygate.core.learning.steps import SHORT_CACHE, PastStep, read_anew
 from tallygate.core.model import Actor, Call, CallRequest, Policy, Session
 from tallygate.core.moments import as_datetime
@@ -90,11 +80,11 @@ class RawEstimate:
     `price_key` names the price: what bills have shown holds for who bills, not for the model wherever it is served.
     """
 
-    key: SampleKey
+    key: calibration.SampleKey
     model: str
     price_key: str
     nanos: int
-    level: Level
+    level: calibration.Level
 
 
 @value(frozen=True, slots=True)
@@ -107,7 +97,7 @@ class CorrectedEstimate:
     nanos: int
     factor_micros: int = MILLION
     source: str = FactorSource.NONE.value
-    expected: Expectation | None = None
+    expected: calibration.Expectation | None = None
     billed_micros: int = MILLION
 
 
@@ -116,9 +106,9 @@ def price_key(price: Price, model: str) -> str:
     return price.key if price.known else model
 
 
-def sample_key(kind: EstimateKind, client: str, model: str) -> SampleKey:
+def sample_key(kind: calibration.EstimateKind, client: str, model: str) -> calibration.SampleKey:
     """Under which estimates are looked at together: client and model have one name each, however they are spelled."""
-    return SampleKey(kind.value, client_name(client), one_name(model))
+    return calibration.SampleKey(kind.value, client_name(client), one_name(model))
 
 
 def stated_factor(factors_micros: Mapping[str, int], *models: str) -> int | None:
@@ -168,7 +158,7 @@ def shown_factor(request: CallRequest, policy: Policy) -> Factor | None:
     """The factor as an answer tells it: that which was applied, or what was learned where it is only looked at."""
     expected = request.expected
     if request.factor_source != FactorSource.NONE.value:
-        confident = Confidence.HIGH
+        confident = calibration.Confidence.HIGH
         if request.factor_source in (FactorSource.LEARNED.value, FactorSource.SESSION.value) and expected is not None:
             confident = expected.confidence
         return Factor(request.factor_micros, request.factor_source, confident.value)
@@ -183,7 +173,7 @@ def shown_factor(request: CallRequest, policy: Policy) -> Factor | None:
 
 
 def sample_of(
-    tx: port.Tx, call: Call, actual_nanos: int, origin: CostOrigin, session: Session | None = None
+    tx: port.Tx, call: Call, actual_nanos: int, origin: calibration.CostOrigin, session: Session | None = None
 ) -> list[port.Change]:
     """The sample that a call's cost gives, to be written with its reconciliation; none where it teaches nothing.
 
@@ -196,10 +186,10 @@ def sample_of(
     session = session or tx.session(call.session_id)
     if session is None or tx.has_sample(call.call_id):
         return []
-    sample = Sample(
+    sample = calibration.Sample(
         call.raw_estimate_nanos, call.cold_nanos, call.level_nanos, call.expected_nanos, actual_nanos, origin
     )
-    kind = EstimateKind.HOOK if call.is_model_call else EstimateKind.AGENT
+    kind = calibration.EstimateKind.HOOK if call.is_model_call else calibration.EstimateKind.AGENT
     key = sample_key(kind, session.client, recorded_model(tx, call))
     agent = agent_of(Actor(call.actor_type, call.actor_id, call.actor_name))
     row = from_sample(key, sample, call_id=call.call_id, session_id=call.session_id, agent=agent, at_us=tx.at_us)
@@ -256,7 +246,7 @@ class Taught:
     steps stays below.
     """
 
-    key: SampleKey
+    key: calibration.SampleKey
     samples: int
     first_micros: int
     later_micros: int
@@ -281,9 +271,9 @@ def show(rt: Runtime) -> Corrections:
         return Corrections(tuple(found), dict(rt.workspace.factors_micros), reader.calibration_factors())
 
 
-def _keys(reader: port.LearningReader) -> list[tuple[SampleKey, int, int]]:
+def _keys(reader: port.LearningReader) -> list[tuple[calibration.SampleKey, int, int]]:
     """Every key that something was learned of, each once, by its one name; those with most samples first."""
-    sums: dict[SampleKey, tuple[int, int]] = {}
+    sums: dict[calibration.SampleKey, tuple[int, int]] = {}
     for spelled, count, last_us in reader.sample_keys():
         before, before_us = sums.get(one_key(spelled), (0, 0))
         sums[one_key(spelled)] = (before + count, max(before_us, last_us))
@@ -291,9 +281,9 @@ def _keys(reader: port.LearningReader) -> list[tuple[SampleKey, int, int]]:
     return [(key, *told) for key, told in ordered]
 
 
-def _taught(rt: Runtime, reader: port.Reader, key: SampleKey, samples: int, last_us: int) -> Taught:
-    first = rt.caches.learned.expect(reader, key, _UNIT_NANOS, Level())
-    later = rt.caches.learned.expect(reader, key, _UNIT_NANOS, Level.of(_UNIT_NANOS))
+def _taught(rt: Runtime, reader: port.Reader, key: calibration.SampleKey, samples: int, last_us: int) -> Taught:
+    first = rt.caches.learned.expect(reader, key, _UNIT_NANOS, calibration.Level())
+    later = rt.caches.learned.expect(reader, key, _UNIT_NANOS, calibration.Level.of(_UNIT_NANOS))
     return Taught(
         key=key,
         samples=samples,
@@ -311,10 +301,10 @@ def has_learned(rt: Runtime) -> bool:
         return reader.last_sample() > 0
 
 
-def samples(rt: Runtime) -> Iterator[StoredSample]:
+def samples(rt: Runtime) -> Iterator[calibration.StoredSample]:
     """Every sample that counts, the oldest first within its kind."""
     with rt.reading() as reader:
-        for kind in EstimateKind:
+        for kind in calibration.EstimateKind:
             yield from reader.samples_after(kind.value, 0)
 
 
@@ -341,7 +331,7 @@ def forget(rt: Runtime, client: str | None, model: str | None, *, authority: Aut
         return sum(count for _, count, _ in chosen)
 
 
-def _is_of(key: SampleKey, client: str | None, model: str | None) -> bool:
+def _is_of(key: calibration.SampleKey, client: str | None, model: str | None) -> bool:
     is_client = client is None or client_name(key.client) == client_name(client)
     return is_client and (model is None or same_model(key.model, model))
 

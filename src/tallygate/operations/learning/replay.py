@@ -30,15 +30,7 @@ from tallygate.core.sums import UsageFilter
 from tallygate.core.usage import ObservedUsage, Quality, ResponseKind, priced_as, terms_of
 from tallygate.ledger.port import Change, Delete, Insert, LearningReader, Reader, StoredUsage, UsageReader
 from tallygate.ledger.rows import from_sample
-from tallygate.operations.learning.estimates import (
-    PER_EVENT,
-    STEPS_LOOKED_AT,
-    agent_of,
-    price_key,
-    recorded_model,
-    sample_key,
-    start_of,
-)
+from tallygate.operations.learning import estimates
 from tallygate.operations.lock_book import signing
 from tallygate.operations.runtime import Runtime
 from tallygate.pricing.book import PriceScope
@@ -81,8 +73,8 @@ def of_agents(reader: Reader) -> Iterator[LearnedStep]:
             sessions[call.session_id] = reader.session(call.session_id)
         session = sessions[call.session_id]
         if session is not None and not call.is_model_call:
-            key = SampleKey(EstimateKind.AGENT.value, session.client, recorded_model(reader, call))
-            agent = agent_of(Actor(call.actor_type, call.actor_id, call.actor_name))
+            key = SampleKey(EstimateKind.AGENT.value, session.client, estimates.recorded_model(reader, call))
+            agent = estimates.agent_of(Actor(call.actor_type, call.actor_id, call.actor_name))
             origin = CostOrigin.REPORTED if call.cost_basis == "actual" else CostOrigin.OBSERVED
             actual = _actual(reader, call, costs)
             ask = Ask(_name(key), agent, call.raw_estimate_nanos, actual, origin=origin)
@@ -112,7 +104,9 @@ class Paid:
     @property
     def key(self) -> SampleKey:
         """Under which its call's estimate is looked at, by the name that sessions of its client have."""
-        return sample_key(EstimateKind.HOOK, self.row.client, price_key(self.price, priced_as(self.row)))
+        return estimates.sample_key(
+            EstimateKind.HOOK, self.row.client, estimates.price_key(self.price, priced_as(self.row))
+        )
 
 
 def paid_of(rt: Runtime, stored: StoredUsage) -> Paid:
@@ -127,7 +121,7 @@ class HookSteps:
 
     def __init__(self) -> None:
         self._past: dict[tuple[str, str, str | None], deque[PastStep]] = defaultdict(
-            lambda: deque(maxlen=STEPS_LOOKED_AT)
+            lambda: deque(maxlen=estimates.STEPS_LOOKED_AT)
         )
         self._models: dict[tuple[str, str, str | None], str] = {}
 
@@ -315,12 +309,12 @@ def rebuild(rt: Runtime, progress: Callable[[int, int], None] | None = None, *, 
     authority.require(Loosening.CALIBRATE_REBUILD)
     with rt.reading() as reader:
         made = [*relearned(of_agents(reader)), *relearned(of_hooks(rt, reader))]
-    for start in range(0, max(len(made), 1), PER_EVENT):
+    for start in range(0, max(len(made), 1), estimates.PER_EVENT):
         with rt.writing() as tx:
             # The first event says that all before it counts no more; if the rest does not come, less has been learned,
             # and nothing wrong.
-            changes: list[Change] = [] if start else [start_of(tx, "", "")]
-            for step, sample in made[start : start + PER_EVENT]:
+            changes: list[Change] = [] if start else [estimates.start_of(tx, "", "")]
+            for step, sample in made[start : start + estimates.PER_EVENT]:
                 if tx.has_sample(step.call_id):
                     changes.append(Delete("calibration_sample", {"call_id": step.call_id}))
                 ids = {"call_id": step.call_id, "session_id": step.session_id, "agent": step.ask.agent}
@@ -328,5 +322,5 @@ def rebuild(rt: Runtime, progress: Callable[[int, int], None] | None = None, *, 
             sign = signing(rt, tx, authority, Loosening.CALIBRATE_REBUILD)
             tx.append("calibration.rebuilt", changes, by=rt.by, sign=sign)
         if progress is not None:
-            progress(min(start + PER_EVENT, len(made)), len(made))
+            progress(min(start + estimates.PER_EVENT, len(made)), len(made))
     return len(made)
