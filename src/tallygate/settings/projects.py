@@ -245,7 +245,7 @@ def accepted_hashes(data_dir: Path, project: str) -> tuple[str, ...]:
     return tuple(_read(data_dir).get(project, ()))
 
 
-def every(data_dir: Path) -> dict[str, list[str]]:
+def accepted_of_all(data_dir: Path) -> dict[str, list[str]]:
     """The hashes that were accepted, by project."""
     return _read(data_dir)
 

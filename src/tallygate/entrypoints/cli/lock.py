@@ -23,7 +23,7 @@ from tallygate.entrypoints.cli.trust import loaded_here
 from tallygate.operations.lock import falling, lock_limits, tell_lost, unlock_limits, unlock_lost
 from tallygate.operations.lock_book import UNLOCKED, remember_lock, standing_now
 from tallygate.settings import Settings, load_settings, places
-from tallygate.settings.projects import every
+from tallygate.settings.projects import accepted_of_all
 from tallygate.settings.signed import users_rows
 from tallygate.surroundings import around_here
 
@@ -58,7 +58,7 @@ def lock(program: Program) -> None:
         signer, key = sealed.seal(new_passphrase())
         file = sealed.keep(settings.paths.key_dir, key)
         try:
-            found = lock_limits(app.runtime, signer, key, rows, every(settings.paths.data_dir), authority=authority)
+            found = lock_limits(app.runtime, signer, key, rows, accepted_of_all(settings.paths.data_dir), authority=authority)
         except BaseException:
             file.unlink(missing_ok=True)
             raise
