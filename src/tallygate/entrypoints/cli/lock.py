@@ -58,7 +58,9 @@ def lock(program: Program) -> None:
         signer, key = sealed.seal(new_passphrase())
         file = sealed.keep(settings.paths.key_dir, key)
         try:
-            found = lock_limits(app.runtime, signer, key, rows, accepted_of_all(settings.paths.data_dir), authority=authority)
+            found = lock_limits(
+                app.runtime, signer, key, rows, accepted_of_all(settings.paths.data_dir), authority=authority
+            )
         except BaseException:
             file.unlink(missing_ok=True)
             raise
