@@ -138,6 +138,7 @@ class LockBook:
         if above is not None and (around := reader.session(above)) is not None:
             theirs = self.opened(ledger_id, reader, around).budgets
             found = replace(found, budgets={**theirs, **found.budgets})
+        # Openings never change, so all of it can go: it is read again where it is asked for.
         if len(self._opened) >= SESSIONS_KEPT:
             self._opened.clear()
         self._opened[name] = found
@@ -166,6 +167,7 @@ class LockBook:
 
 def _opened_by(chain_id: str, event: JournalEvent, session: Session) -> OpeningEvent | None:
     """What an event says of a session that it opened; None where it is none, or not as it was written."""
+    # The tables are anybody's to write; what an event says is believed as far as its hash holds.
     if event_hash(chain_id, event.seq, event.previous, event.body) != event.hash:
         return None
     try:
@@ -229,6 +231,8 @@ def standing_at(database: Path, marks: LockMarks) -> LockStanding:
         found = standing_of(ledger_id, events)
     except LedgerUnavailable as error:
         return LockStanding(unread=error)
+    # A ledger that knows nothing of a lock which is remembered beside it is a copy from before, or a new one in its
+    # place.
     had = {PublicKey(unb64url(public, "the lock")).keyid for public in found.keys} if keyids else set()
     gone = next((keyid for keyid in keyids if keyid not in had), None)
     return found if gone is None else LockStanding(unread=lock_missing(gone))
@@ -367,6 +371,8 @@ def _signed_at_most(rt: Runtime, reader: Reader, opened: OpeningEvent, first: Bu
     for rule in rt.workspace.rules:
         if rule.scope is not BudgetScope.SESSION or rule.mode is not BudgetMode.HARD or rule.unit in COUNTED:
             continue
+        # A session that was opened with a limit of its own has the rule's budget beside it; without that one it must
+        # not be above the rule.
         beside = f"{first.scope_key}:{rule.unit}"
         if name == beside:
             left.append(rule.limit)

@@ -180,6 +180,7 @@ def begin(reader: BudgetReader, facts: Facts, budget: Budget, start_us: int, end
         return begun(opened, max(counted - budget.spent, 0))
     old_until = FOR_EVER_US if budget.resets_us is None else budget.resets_us
     more = 0
+    # Its days begin at another hour now: what lies before and behind the old span is counted to it, and nothing twice.
     for span in ((start_us, budget.start_us), (old_until, until_us)):
         if span[0] < span[1]:
             more += sum(on_record(reader, facts, budget, span, FOR_EVER_US).values())

@@ -52,6 +52,7 @@ class FolderPlaces:
         except LedgerUnavailable:
             return None
         if known:
+            # One worktree may lie in another: the inner one is where the work was.
             return max(known, key=lambda tree: len(tree.top))
         for repository in dict.fromkeys((*self._named, *projects)):
             for top in trees_of(repository):

@@ -87,6 +87,7 @@ def _limit(document: Document, path: KeyPath, row: _Row) -> tuple[int, str]:
         for value, unit in ((row.usd, "USD"), (row.amount, row.currency), (row.tokens, TOKENS), (row.calls, CALLS))
         if value is not None
     ]
+    # Two limits of one budget could each be meant; which of them would bind must not depend on an order.
     if len(given) != 1:
         words = f"{' and '.join(_LIMITS)} are all missing" if not given else "more than one limit is given"
         raise _wrong(document, path, f"{words}.", "Give exactly one of them; another limit is another [[budget]].")

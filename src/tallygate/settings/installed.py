@@ -67,6 +67,7 @@ class InstalledPlaces:
         found = {f"{_FOUND}{name}": value for name, value in sorted(self.environment.items())}
         rows = {name: value for name, value in {**named, **found}.items() if value is not None}
         for name, value in rows.items():
+            # Whoever reads it takes a line for a setting: a line break in a name would be one that nobody made.
             if any(sign in value for sign in "\n\r\0"):
                 raise InvalidArgument(
                     "client",
@@ -112,6 +113,8 @@ def read_installed(file: Path) -> InstalledPlaces:
         if value is not None and not Path(value).is_absolute() and each.name != "log":
             raise SettingsError(f"{file}:1: {each.name} is not the full path of a place.", hint=_AGAIN)
     places = InstalledPlaces(**given, environment=found)
+    # A place that is gone must not be made anew in silence: the ledger in it would begin at nothing, and with it every
+    # limit.
     for what, place in (("data folder", places.data), ("settings file", places.settings)):
         if place is not None and not os.access(place, os.F_OK):
             raise SettingsError(f"The {what} that Tallygate was installed with is not here: {place}.", hint=_AGAIN)

@@ -173,6 +173,7 @@ def _with_project(
         return base, None
     try:
         document = read_document(root / PROJECT_FILE, required=False)
+        # Where the user works in the folder of their own settings, that file is theirs and no project's.
         if document is None or (user is not None and document.name == user.name):
             return base, None
         document, read = tolerated.with_whole_names(document)
@@ -182,6 +183,7 @@ def _with_project(
     except SettingsError as fault:
         return replace(base, fault=fault, notices=(*base.notices, str(fault))), None
     file = Path(document.name)
+    # By what the rows say and not by the file: another row, or another value, has to be accepted anew.
     if not project.waiting or is_accepted(base, repository, fingerprint(project.waiting)):
         return replace(project.whole, paths=replace(base.paths, project_file=file)), project
     tight = replace(project.tight, waiting=project.waiting, paths=replace(base.paths, project_file=file))
@@ -211,6 +213,7 @@ def _with_outer_projects(settings: Settings, user: Document | None, root: Path |
                 continue
             tight = divide_project(settings, user, document, str(repository_of(Path(outer), home))).tight
         except SettingsError as fault:
+            # A file around that cannot be read might have tightened something: until it can, no step is let through.
             return replace(settings, fault=fault, notices=(*settings.notices, str(fault)))
         outer_files = (*settings.paths.outer_files, file)
         settings = replace(

@@ -122,6 +122,7 @@ def _entries(
     table = document.values[section]
     for name in sorted(table):
         was = before.get(name)
+        # What says the same as the user's own settings need not be trusted.
         if was is None or was != now.get(name):
             text = _written(user, (section, name))
             if section == "unknown_price" and was is not None:
@@ -273,6 +274,7 @@ def _read(data_dir: Path) -> dict[str, list[str]]:
         descriptor = os.open(data_dir / TRUST_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(file.fileno())
+            # Whoever else can write it could trust a project in the user's name.
             loose = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) or found.st_uid not in (0, os.getuid())
             stored = json.loads(file.read(_BYTES_MAX)) if stat.S_ISREG(found.st_mode) and not loose else {}
         projects = stored["projects"] if stored.get("version") == _VERSION else {}
