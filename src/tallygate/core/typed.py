@@ -46,6 +46,23 @@ def typed_amount(argument: str, text: str, unit: str = "USD", *, allow_zero: boo
     return parse_amount_nanos(argument, number, allow_zero=allow_zero)
 
 
+def typed_limit(argument: str, text: str) -> tuple[int, str]:
+    """A limit with its unit: dollars where nothing else is named.
+
+    >>> typed_limit("LIMIT", "$20"), typed_limit("LIMIT", "5M tokens"), typed_limit("LIMIT", "£7,50")
+    ((20000000000, 'USD'), (5000000, 'tokens'), (7500000000, 'GBP'))
+    """
+    bare = text.strip()
+    counted = next((unit for unit in COUNTED if bare.lower().endswith((unit, unit[:-1]))), None)
+    if counted is not None:
+        digits = re.sub(rf" ?{counted[:-1]}s?$", "", bare, flags=re.IGNORECASE)
+        return typed_count(argument, digits, counted, least=1), counted
+    code = re.match(r"[A-Z]{3}(?=[ 0-9.,])", bare) or re.search(r"(?<=[ 0-9])[A-Z]{3}$", bare)
+    by_sign = next((_SIGNS[sign] for sign in _SIGNS if sign in bare), "USD")
+    unit = by_sign if code is None else code[0]
+    return typed_amount(argument, text, unit), unit
+
+
 def typed_count(argument: str, text: str, unit: str, *, least: int = 0, most: int = _COUNT_MAX) -> int:
     """A whole number of something that is counted: 2000, 2,000, 2k or 1.5M.
 

@@ -55,6 +55,11 @@ def read_document(file: Path, *, required: bool, users: bool = False) -> Documen
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise SettingsError(f"{name}:{line}: the file is not UTF-8 text.") from None
+    return parse_document(name, text)
+
+
+def parse_document(name: str, text: str) -> Document:
+    """A settings file by its text. Raises `SettingsError` with file and line where that is no TOML."""
     if (endless := _ENDLESS_KEY.search(text)) is not None:
         line = text.count("\n", 0, endless.start()) + 1
         raise SettingsError(f"{name}:{line}: a name with more than forty dots is not read.")

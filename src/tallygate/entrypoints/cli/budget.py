@@ -20,6 +20,7 @@ from tallygate.core.words import BudgetMode, CheckReason
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
+from tallygate.entrypoints.cli.own_limits import add, changes_settings, own_limits, remove, set_own
 from tallygate.entrypoints.cli.program import STOPPED, Commands, Program, pass_program
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.budgets.of_settings import ADVICE, unbound
@@ -35,6 +36,7 @@ from tallygate.operations.views.overview import (
     splits_of,
 )
 from tallygate.reports.usage import By, UsageLine
+from tallygate.settings import Settings
 
 _REASON_MAX = 500
 _reason = click.option("--reason", default="no reason given", show_default=True, help="Kept in the journal.")
@@ -43,7 +45,7 @@ _tenant = click.option("--tenant", metavar="ID", help="Whose budgets; without it
 
 @click.group(cls=Commands)
 def budget() -> None:
-    """List and check budgets, raise or set their limits."""
+    """Limits: list them, add, set or remove one, raise a budget that runs."""
 
 
 @budget.command("list")
@@ -66,7 +68,13 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
             {**budget_json(each, split), "limit_changes": mine[each.budget_id]}
             for each, split in zip(found, splits, strict=True)
         ]
-        output.document({"budgets": listed, "bound_nothing": [each.stated() for each in idle]})
+        output.document(
+            {
+                "budgets": listed,
+                "bound_nothing": [each.stated() for each in idle],
+                "settings_limits": [each.stated() for each in own_limits(settings)],
+            }
+        )
     elif found:
         zone = shown_zone(settings)
         budget_table(found, splits, zone)
@@ -83,6 +91,7 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
             click.echo(text)
     if not as_json:
         zone = shown_zone(settings)
+        _say_own(settings)
         for rule in idle:
             click.echo(output.safe(f"{rule.told(output.when(rule.since_us, zone))}.", 1000))
         if idle:
@@ -119,6 +128,17 @@ def limits_to_come(
             yield f"Limit: {told}{warns}: {format_amount(used)} spent, {stands}."
         else:
             yield f"Limit: {told}{what}{warns}."
+
+
+def _say_own(settings: Settings) -> None:
+    """The limits of the user's settings file, with the names that `budget set` and `remove` take."""
+    limits = own_limits(settings)
+    if limits:
+        output.heading(f"Limits of {settings.paths.user_file}")
+        output.table(
+            output.words("NAME", [each.name for each in limits]),
+            output.words("LIMIT", [each.told for each in limits], tight=False),
+        )
 
 
 @budget.command("check")
@@ -189,14 +209,26 @@ def raise_(program: Program, budget_id: str, amount: str, reason: str, tenant: s
 
 
 @budget.command("set")
-@click.argument("budget_id", metavar="ID")
+@click.argument("budget_id", metavar="NAME|ID")
 @click.argument("amount")
 @_reason
 @_tenant
+@changes_settings
 @pass_program
-def set_(program: Program, budget_id: str, amount: str, reason: str, tenant: str | None) -> None:
-    """Make AMOUNT the limit of budget ID; 0 stops all work on it."""
+def set_(
+    program: Program, budget_id: str, amount: str, *, reason: str, tenant: str | None, dry_run: bool, yes: bool
+) -> int:
+    """Make AMOUNT the limit of NAME or ID.
+
+    NAME is a limit of your settings file, such as `session` or `day`: the file is changed, for all that comes. ID is
+    one budget that runs, such as a session: only its own limit is changed, and 0 stops all work on it. `budget list`
+    shows both.
+    """
+    if tenant is None and (done := set_own(program, budget_id, amount, dry_run=dry_run, yes=yes)) is not None:
+        return done
     _check_number(amount, allow_zero=True)
+    if dry_run:
+        raise InvalidArgument("--dry-run", "--dry-run is for limits of the settings file; this is a budget that runs.")
     settings = program.settings()
     authority = program.authority(settings)
     with program.opened(settings) as app:
@@ -204,6 +236,11 @@ def set_(program: Program, budget_id: str, amount: str, reason: str, tenant: str
         found = find_budget(rt, budget_id)
         limit = typed_amount("AMOUNT", amount, found.unit, allow_zero=True)
         _say(rt, set_budget(rt, found.budget_id, limit, reason=cleaned(reason, _REASON_MAX), authority=authority))
+    return 0
+
+
+budget.add_command(add)
+budget.add_command(remove)
 
 
 def _check_number(amount: str, *, allow_zero: bool = False) -> None:

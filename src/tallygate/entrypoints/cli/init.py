@@ -400,7 +400,7 @@ def _limits(
             raise InvalidArgument(
                 "limit",
                 f"There are limits already, in {files}.",
-                hint="Change them there; `tallygate budget list` shows them.",
+                hint="`tallygate budget list` shows them, `tallygate budget set NAME AMOUNT` changes one.",
             )
         return None
     limits = starting_limits(program, settings, asked, subscribed=subscribed, dry_run=dry_run)
@@ -434,7 +434,7 @@ def _say_limits(
 ) -> None:
     """Which limits there are now, where they stand, and whom they stop."""
     would = "would be" if dry_run else "are"
-    output.aside(f"The limits {would} {limits.said()}, in {file}; change them there.")
+    output.aside(f"The limits {would} {limits.said()}, in {file}; `tallygate budget set` changes them.")
     hooked = [client for client in clients if client.hooks is not None]
     not_yet = [client.title for client in hooked if any(client.findings(where))]
     stopped = [client.title for client in hooked if client.title not in not_yet]

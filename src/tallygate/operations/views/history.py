@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 
+from tallygate.core.gate.rules import BudgetRule, BudgetScope, rolling_us, window_of
 from tallygate.core.proposals import ANEW_AFTER, ANEW_FOR, STOPPED_OF, Proposal, Proposals, is_due, proposals
 from tallygate.core.words import SessionState
 from tallygate.operations.runtime import Runtime
@@ -68,6 +69,31 @@ def spent_lately(rt: Runtime, zone: tzinfo) -> dict[By, UsageLine]:
     now_us = rt.services.clock_us()
     periods = {by: period_of(now_us, by, zone) for by in (By.DAY, By.WEEK, By.MONTH)}
     return {by: _spent(rt, period.start_us, period.end_us, zone) for by, period in periods.items()}
+
+
+def spent_on_rule(rt: Runtime, rule: BudgetRule, zone: tzinfo) -> int | None:
+    """What counts by now against a limit of the settings, in nano-dollars; None where that is not told in dollars.
+
+    Of a limit for some work alone the responses of that are counted.
+    """
+    if rule.unit != "USD" or rule.scope in (BudgetScope.SESSION, BudgetScope.TENANT):
+        return None
+    now_us, length = rt.services.clock_us(), rolling_us(rule.period)
+    from_us = window_of(rule.period, now_us, zone).start_us if length is None else now_us - length
+    wanted = UsageWanted(from_us, now_us + 1)
+    match rule.scope:
+        case _ if rule.match is None:
+            whole = rule.scope in (BudgetScope.USER, BudgetScope.GLOBAL)
+            return _spent(rt, from_us, now_us + 1, zone).whole.nanos if whole else None
+        case BudgetScope.CLIENT:
+            wanted = replace(wanted, clients=(rule.match,))
+        case BudgetScope.MODEL:
+            wanted = replace(wanted, model=rule.match)
+        case BudgetScope.PROJECT:
+            wanted = replace(wanted, project=rule.match)
+        case _:
+            return None
+    return list_usage(rt, wanted, by=By.MODEL, zone=zone, limit=_ALL).total.whole.nanos
 
 
 def last_spent_us(rt: Runtime, zone: tzinfo) -> int | None:

@@ -1,0 +1,258 @@
+"""`tallygate budget add`, `set` and `remove`: the limits of the user's own settings file, which nobody has to edit."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import click
+
+from tallygate.clients.registry import REGISTRY
+from tallygate.core.authority import Authority, Loosening
+from tallygate.core.errors import Conflict, InvalidArgument, NotFound, SettingsError
+from tallygate.core.gate.rules import SESSION, BudgetRule, BudgetScope, parse_period
+from tallygate.core.money import format_amount
+from tallygate.core.typed import typed_amount, typed_limit
+from tallygate.core.words import BudgetMode, client_name
+from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.limits import is_attended
+from tallygate.entrypoints.cli.options import Command
+from tallygate.entrypoints.cli.output import shown_zone, zone_of
+from tallygate.entrypoints.cli.program import FAILED, Program, pass_program
+from tallygate.entrypoints.cli.sync import read_news
+from tallygate.entrypoints.cli.trust import loaded_here
+from tallygate.files import make_folders, read_file
+from tallygate.files import replace as replace_file
+from tallygate.ledger.sqlite.files import is_nothing
+from tallygate.operations.lock import sign_settings
+from tallygate.operations.lock_book import remember_lock
+from tallygate.operations.views.history import spent_on_rule
+from tallygate.settings import Settings
+from tallygate.settings.rewrite import (
+    NamedLimit,
+    limits_in,
+    users_file,
+    with_limit,
+    with_other_amount,
+    without_limit,
+)
+from tallygate.settings.signed import users_rows
+from tallygate.settings.source import Document, parse_document
+
+_SPANS = {"day": "today", "week": "this week", "month": "this month", "never": "so far"}
+
+
+def changes_settings(command: Command) -> Command:
+    """The options of a command that writes the user's settings file."""
+    dry = click.option("--dry-run", is_flag=True, help="Show how your settings file would change, and change nothing.")
+    return dry(click.option("--yes", is_flag=True, help="Ask nothing.")(command))
+
+
+@click.command("add")
+@click.argument("limit", metavar="LIMIT")
+@click.option("--per", metavar="PERIOD", help="day, week, month, never, or hours such as 5h; without it a session.")
+@click.option("--client", help="Only what this client spends.")
+@click.option("--model", help="Only what this model spends: an id, a pattern, or a family such as opus.")
+@click.option("--project", help="Only what is spent in this project: a folder, the end of its path, or a pattern.")
+@click.option("--soft", is_flag=True, help="Warn above it, and stop nothing.")
+@click.option("--hard", is_flag=True, help="Stop above it, also where your settings let budgets only warn.")
+@changes_settings
+@pass_program
+def add(
+    program: Program,
+    limit: str,
+    *,
+    per: str | None,
+    client: str | None,
+    model: str | None,
+    project: str | None,
+    soft: bool,
+    hard: bool,
+    dry_run: bool,
+    yes: bool,
+) -> int:
+    """Add a limit to your settings file.
+
+    LIMIT is dollars, or says its unit: $20, 7,50, '£20', '5M tokens', '200 calls'. `budget add 5` limits each session,
+    `budget add 50 --per day` what you spend a day, `budget add 20 --per week --project shop` a project. Every other
+    line of the file stays as it is.
+    """
+    scope, match = _whose(client=client, model=model, project=project, per=per)
+    if soft and hard:
+        raise InvalidArgument("--soft", "--soft and --hard are two modes; a limit has one.")
+    amount, unit = typed_limit("LIMIT", limit)
+    period = SESSION if per is None else _period(per)
+    if scope is None:
+        scope = BudgetScope.SESSION if period == SESSION else BudgetScope.USER
+    own = _read(program)
+    mode = BudgetMode.SOFT if soft else BudgetMode.HARD if hard else own.settings.policy.budget_mode
+    rule = BudgetRule(scope=scope, limit=amount, unit=unit, period=period, mode=mode, match=match)
+    for each in own.limits:
+        if _same(each.rule) == _same(rule):
+            raise Conflict(
+                f"There is such a limit already: {each.name}, {each.told}.",
+                hint=f"tallygate budget set {each.name} AMOUNT changes it.",
+            )
+    new = with_limit(own.document, rule, names_mode=soft or hard)
+    [*_, made] = limits_in(parse_document(own.document.name, new), own.settings.paths)
+    return _write(program, own, new, made, Loosening.BUDGET_ADD, dry_run=dry_run, yes=yes)
+
+
+@click.command("remove")
+@click.argument("name")
+@changes_settings
+@pass_program
+def remove(program: Program, name: str, *, dry_run: bool, yes: bool) -> int:
+    """Take the limit NAME out of your settings file; `budget list` shows the names."""
+    own = _read(program)
+    found = next((each for each in own.limits if each.name == name), None)
+    if found is None:
+        names = ", ".join(each.name for each in own.limits) or "none yet"
+        raise NotFound(
+            f"No limit {name!r} is in {own.document.name}.", hint=f"There are: {names}.", code="unknown_budget"
+        )
+    new = without_limit(own.document, found)
+    return _write(program, own, new, found, Loosening.BUDGET_REMOVE, dry_run=dry_run, yes=yes)
+
+
+def set_own(program: Program, name: str, amount: str, *, dry_run: bool, yes: bool) -> int | None:
+    """Give a limit of the settings file another amount; None where the name is none of its limits."""
+    own = _read(program)
+    found = next((each for each in own.limits if each.name == name), None)
+    if found is None:
+        return None
+    rule = replace(found.rule, limit=typed_amount("AMOUNT", amount, found.rule.unit))
+    new = with_other_amount(own.document, found, rule)
+    made = NamedLimit(found.name, rule, found.index)
+    return _write(program, own, new, made, Loosening.BUDGET_SET, dry_run=dry_run, yes=yes)
+
+
+def own_limits(settings: Settings) -> list[NamedLimit]:
+    """The limits of the user's own file; none where that cannot be read."""
+    try:
+        return limits_in(users_file(settings.paths), settings.paths)
+    except SettingsError:
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """The settings, the user's file as it stands, and its limits."""
+
+    settings: Settings
+    document: Document
+    limits: list[NamedLimit]
+
+
+def _read(program: Program) -> _Own:
+    """The user's file. Raises `SettingsError` with file and line where it is no use."""
+    settings = program.settings()
+    document = users_file(settings.paths)
+    return _Own(settings, document, limits_in(document, settings.paths))
+
+
+def _whose(
+    *, client: str | None, model: str | None, project: str | None, per: str | None
+) -> tuple[BudgetScope | None, str | None]:
+    given = [
+        (scope, match)
+        for scope, match in (
+            (BudgetScope.CLIENT, client),
+            (BudgetScope.MODEL, model),
+            (BudgetScope.PROJECT, project),
+        )
+        if match is not None
+    ]
+    if len(given) > 1:
+        raise InvalidArgument("--client", "A limit is for a client, a model or a project: give one of the three.")
+    if not given:
+        return None, None
+    scope, match = given[0]
+    if per is None:
+        raise InvalidArgument(
+            "--per", f"A limit for a {scope.value} needs its period.", hint="Add for example: --per day"
+        )
+    if not match or not match.isprintable():
+        raise InvalidArgument(f"--{scope.value}", f"--{scope.value} must name one, not {match!r:.80}.")
+    if scope is BudgetScope.CLIENT and client_name(match) in {client_name(name) for name in REGISTRY.clients}:
+        match = client_name(match)
+    return scope, match
+
+
+def _period(text: str) -> str:
+    try:
+        return parse_period(text.strip().lower())
+    except InvalidArgument:
+        raise InvalidArgument(
+            "--per", f"--per must be day, week, month, never or hours such as 5h, not {text!r:.60}."
+        ) from None
+
+
+def _same(rule: BudgetRule) -> tuple[object, ...]:
+    return rule.scope, rule.match, rule.unit, rule.period, rule.mode
+
+
+def _write(
+    program: Program, own: _Own, new: str, limit: NamedLimit, what: Loosening, *, dry_run: bool, yes: bool
+) -> int:
+    """Show what changes, say what it would stop at once, and write it in one step."""
+    settings, document = own.settings, own.document
+    click.echo(_diff(document, new), nl=False)
+    is_gone = what is Loosening.BUDGET_REMOVE
+    passed = None if is_gone else _passed(program, settings, limit.rule)
+    if passed is not None:
+        output.aside(passed)
+    if dry_run:
+        output.aside("nothing was changed.")
+        return 0
+    authority = program.authority(settings, of=what)
+    if passed is not None and not yes and is_attended() and not click.confirm("Set it all the same?", err=True):
+        output.aside("nothing was changed.")
+        return FAILED
+    file = read_file(Path(document.name))
+    if (file.content or b"").decode("utf-8") != document.text:
+        raise Conflict(f"{document.name} was changed meanwhile; it stays as it is.", hint="Run it again.")
+    make_folders(file.target, 0o700)
+    replace_file(file.target, new.encode("utf-8"), file.mode or 0o600)
+    where = f"is gone from {document.name}" if is_gone else f"in {document.name}"
+    click.echo(output.safe(f"{limit.name}, {limit.told}, {where}.", 1000))
+    left = program.settings()
+    if is_gone and limit.rule.scope is BudgetScope.SESSION and left.budgets == ():
+        output.aside(f"A session has {format_amount(left.session_budget.limit)} where nothing is set.")
+    _sign(program, settings, authority)
+    return 0
+
+
+def _sign(program: Program, settings: Settings, authority: Authority) -> None:
+    """While the limits are locked, put what the user has just changed in force; with more waiting they look first."""
+    if settings.lock is None:
+        return
+    if settings.loosened:
+        output.aside("It waits with other changes of the file: tallygate trust --user shows them, and lets them count.")
+        return
+    loaded = loaded_here()
+    with program.opened(loaded.settings, by="trust") as app:
+        sign_settings(app.runtime, users_rows(loaded.user), authority=authority)
+        remember_lock(app.runtime, app.marks)
+
+
+def _passed(program: Program, settings: Settings, rule: BudgetRule) -> str | None:
+    """That more than a limit was spent already in its time; None where it was not, or nobody knows."""
+    if rule.scope is BudgetScope.SESSION or is_nothing(settings.paths.database):
+        return None
+    with program.opened(settings, by="cli") as app:
+        read_news(app.runtime)
+        spent = spent_on_rule(app.runtime, rule, zone_of(shown_zone(settings)))
+    if spent is None or spent < rule.limit:
+        return None
+    when = _SPANS.get(rule.period, f"in the last {rule.period.removesuffix('h')} hours")
+    then = "it stops the next step" if rule.mode is BudgetMode.HARD else "it warns at the next step"
+    return f"{format_amount(spent)} were spent {when} already, of a limit of {format_amount(rule.limit)}: {then}."
+
+
+def _diff(document: Document, new: str) -> str:
+    old, after = (text.splitlines(keepends=True) for text in (document.text, new))
+    name = document.name if document.text else "/dev/null"
+    lines = difflib.unified_diff(old, after, name, document.name)
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)

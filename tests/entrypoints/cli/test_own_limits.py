@@ -1,0 +1,234 @@
+"""`tallygate budget add`, `set` and `remove` write the user's settings file, and leave every other byte of it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tallygate.core.errors import SettingsError
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
+from tallygate.core.words import BudgetMode
+from tallygate.entrypoints.cli import own_limits, whose
+from tallygate.settings.model import Paths
+from tallygate.settings.rewrite import limits_in, with_limit, with_other_amount, without_limit
+from tallygate.settings.source import parse_document
+
+NANOS = 10**9
+FILE = """\
+# Mine, as I like it.
+time_zone = "Europe/Berlin"   # not UTC
+
+[[budget]]   # each session
+scope = "session"
+limit_usd = 5.00  # five
+
+# A day.
+[[budget]]
+scope = "user"
+period = "day"
+'limit_usd' = 50 # fifty
+
+[policy]
+# stays at the end
+budget_mode = "hard"
+"""
+
+
+@pytest.fixture
+def file(home):
+    found = home / ".config" / "tallygate" / "config.toml"
+    found.parent.mkdir(parents=True, exist_ok=True)
+    found.write_text(FILE)
+    return found
+
+
+def names(run_json):
+    return {each["name"]: each["limit"] for each in run_json("budget", "list")["settings_limits"]}
+
+
+def test_a_limit_that_is_added_stands_at_the_end_and_in_the_list(run, run_json, file):
+    done = run("budget", "add", "$20", "--per", "week", "--project", "shop", "--soft")
+    assert done.exit_code == 0
+    added = '\n[[budget]]\nscope = "project"\nmatch = "shop"\nperiod = "week"\nlimit_usd = 20.00\nmode = "soft"\n'
+    assert file.read_text() == FILE + added
+    assert "+limit_usd = 20.00" in done.stdout
+    assert names(run_json) == {"session": 5, "day": 50, "week-project-shop": 20}
+    assert "week-project-shop  $20.00 a week for project shop, only warns" in run("budget", "list").stdout
+
+
+@pytest.mark.parametrize(
+    "words, name, line",
+    [
+        (("7,50", "--per", "month"), "month", "limit_usd = 7.50"),
+        (("100k tokens", "--per", "day"), "day-tokens", "limit_tokens = 100000"),
+        (("200 calls",), "session-calls", "limit_calls = 200"),
+        (("£20", "--per", "5h"), "5h-gbp", "limit = 20.00"),
+        (("30", "--per", "day", "--model", "opus"), "day-model-opus", 'match = "opus"'),
+        (("30", "--per", "day", "--client", "Claude Code"), "day-client-claude-code", 'match = "claude-code"'),
+        (("9", "--soft"), "session-soft", 'mode = "soft"'),
+    ],
+)
+def test_what_is_typed_is_what_is_written(run, run_json, file, words, name, line):
+    assert run("budget", "add", *words).exit_code == 0
+    assert line in file.read_text().splitlines()
+    assert name in names(run_json)
+
+
+def test_another_amount_changes_one_line_and_keeps_what_stands_behind_it(run, run_json, file):
+    assert run("budget", "set", "day", "$30").exit_code == 0
+    assert run("budget", "set", "session", "7,50").exit_code == 0
+    assert file.read_text() == FILE.replace("= 50 # fifty", "= 30.00 # fifty").replace("5.00  # five", "7.50  # five")
+    assert names(run_json) == {"session": 7.5, "day": 30}
+
+
+def test_a_limit_that_is_removed_takes_nothing_along(run, run_json, file):
+    assert run("budget", "remove", "session").exit_code == 0
+    assert 'scope = "session"' not in file.read_text()
+    assert "# A day.\n[[budget]]" in file.read_text()
+    assert run("budget", "remove", "day").exit_code == 0
+    assert file.read_text().endswith('\n[policy]\n# stays at the end\nbudget_mode = "hard"\n')
+    assert names(run_json) == {}
+
+
+def test_a_home_without_settings_gets_a_file(run, run_json, home):
+    assert run("budget", "add", "5").exit_code == 0
+    found = home / ".config" / "tallygate" / "config.toml"
+    assert found.read_text() == '[[budget]]\nscope = "session"\nlimit_usd = 5.00\n'
+    assert found.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_look_changes_nothing(run, file):
+    for words in (("add", "9", "--per", "week"), ("set", "day", "9"), ("remove", "day")):
+        done = run("budget", *words, "--dry-run")
+        assert (done.exit_code, file.read_text()) == (0, FILE)
+        assert done.stdout.startswith(f"--- {file}")
+        assert "nothing was changed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words, code, said",
+    [
+        (("add", "30", "--per", "day"), 4, "There is such a limit already: day, $50.00 a day."),
+        (("add", "1,000"), 2, "LIMIT '1,000' can be read as 1000 or as 1.0"),
+        (("add", "0"), 2, "LIMIT must be more than 0"),
+        (("add", "5", "--per", "year"), 2, "--per must be day, week, month, never or hours such as 5h"),
+        (("add", "5", "--model", "opus"), 2, "A limit for a model needs its period."),
+        (("add", "5", "--per", "day", "--model", "x", "--client", "y"), 2, "give one of the three"),
+        (("add", "5", "--soft", "--hard"), 2, "two modes"),
+        (("set", "day", "ten"), 2, "AMOUNT must be an amount"),
+        (("remove", "week"), 3, "There are: session, day."),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name_and_changes_nothing(run, file, words, code, said):
+    done = run("budget", *words)
+    assert (done.exit_code, file.read_text()) == (code, FILE)
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("broken, line", [("x = [\n", 18), ("[[budget]]\nscope = 'session'\n", 17)])
+def test_a_file_that_cannot_be_used_stays_and_its_line_is_named(run, file, broken, line):
+    file.write_text(FILE + broken)
+    for words in (("add", "9", "--per", "week"), ("set", "day", "9"), ("remove", "day")):
+        done = run("budget", *words)
+        assert done.exit_code == 6
+        assert f"{file}:{line}" in done.stderr
+        assert file.read_text() == FILE + broken
+
+
+def test_an_agent_changes_no_limit_of_the_file(run, file, monkeypatch):
+    monkeypatch.setattr(whose, "is_guarded", lambda *_: True)
+    monkeypatch.setenv("CLAUDECODE", "1")
+    for words in (("add", "9", "--per", "week"), ("set", "day", "90"), ("remove", "day")):
+        done = run("budget", *words)
+        assert (done.exit_code, file.read_text()) == (7, FILE)
+
+
+def test_a_limit_that_is_passed_already_is_said_before_it_is_set(run, made, file):
+    made.worked()
+    done = run("budget", "add", "0.01", "--per", "month")
+    assert "were spent this month already, of a limit of $0.01: it stops the next step." in done.stderr
+    assert done.exit_code == 0
+
+
+def test_whoever_is_there_may_leave_it_as_it_is(run, made, file, monkeypatch):
+    made.worked()
+    monkeypatch.setattr(own_limits, "is_attended", lambda: True)
+    monkeypatch.setattr(own_limits.click, "confirm", lambda *_, **__: False)
+    assert run("budget", "set", "day", "0.01").exit_code == 1
+    assert file.read_text() == FILE
+
+
+def test_a_link_to_the_file_stays_one(run, file, tmp_path):
+    real = tmp_path / "dotfiles.toml"
+    file.rename(real)
+    file.symlink_to(real)
+    assert run("budget", "set", "day", "30").exit_code == 0
+    assert file.is_symlink()
+    assert "= 30.00 # fifty" in real.read_text()
+
+
+# --- the text ---------------------------------------------------------------------------------------------------------
+
+PATHS = Paths(*[None] * 4)
+WEEK = BudgetRule(BudgetScope.USER, 9 * NANOS, period="week")
+PIECES = st.sampled_from(
+    [
+        "# a comment\n",
+        "\n",
+        '[[budget]]\nscope = "session"\nlimit_usd = 1.5 # so\n',
+        '[[budget]]\nperiod = "day"\nscope="user"\nlimit_usd=2\n',
+        '[["budget"]]\nscope = "global"\nperiod = "month"\n  limit_calls = 7\n',
+        '[[alias]]\nx = """\n[[budget]]\nlimit_usd = 1\n"""\n',
+        '[policy]\nbudget_mode = "soft"\n',
+        "[ladder]\nclaude-code = [\n  'a',\n]\n",
+    ]
+)
+
+
+def readable(text):
+    try:
+        document = parse_document("config.toml", text)
+        return document, limits_in(document, PATHS)
+    except SettingsError:
+        return None, []
+
+
+@given(st.lists(PIECES, max_size=7), st.booleans())
+def test_of_any_file_only_the_limit_in_question_changes(pieces, carriage):
+    text = "".join(pieces)
+    text = text.replace("\n", "\r\n") if carriage else text
+    document, limits = readable(text)
+    if document is None:
+        return
+    assert len({each.name for each in limits}) == len(limits)
+    added = with_limit(document, WEEK, names_mode=False)
+    assert added.startswith(text)
+    after, more = readable(added)
+    assert [each.name for each in more[:-1]] == [each.name for each in limits]
+    assert without_limit(after, more[-1]).rstrip() == text.rstrip()
+    for each in limits:
+        changed = with_other_amount(document, each, BudgetRule(each.rule.scope, 3 * NANOS, each.rule.unit))
+        lines = [(a, b) for a, b in zip(text.splitlines(), changed.splitlines(), strict=True) if a != b]
+        assert len(lines) == 1
+        left, fewer = readable(without_limit(document, each))
+        assert len(fewer) == len(limits) - 1
+        assert {k: v for k, v in left.values.items() if k != "budget"} == {
+            k: v for k, v in document.values.items() if k != "budget"
+        }
+
+
+def test_limits_on_one_line_are_changed_by_hand():
+    document, [found] = readable('budget = [{scope = "session", limit_usd = 5}]\n')
+    for change in (
+        lambda: with_limit(document, WEEK, names_mode=False),
+        lambda: with_other_amount(document, found, BudgetRule(BudgetScope.SESSION, NANOS)),
+        lambda: without_limit(document, found),
+    ):
+        with pytest.raises(SettingsError, match=r"config.toml:1: .*nothing was changed"):
+            change()
+
+
+def test_the_mode_of_the_file_is_that_of_limits_that_name_none():
+    _, [found] = readable('[policy]\nbudget_mode = "soft"\n[[budget]]\nscope = "session"\nlimit_usd = 5\n')
+    assert found.rule.mode is BudgetMode.SOFT
