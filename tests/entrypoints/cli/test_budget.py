@@ -35,7 +35,7 @@ def limits(run_json):
 
 def test_a_ledger_without_budgets_says_so(run, run_json):
     assert run("budget", "list").stdout.startswith("No budgets yet")
-    assert run_json("budget", "list") == {"budgets": [], "bound_nothing": []}
+    assert run_json("budget", "list") == {"budgets": [], "bound_nothing": [], "settings_limits": []}
 
 
 def test_before_the_first_session_the_budgets_of_the_settings_are_told(run, home):
@@ -46,7 +46,11 @@ def test_before_the_first_session_the_budgets_of_the_settings_are_told(run, home
         '[[budget]]\nscope = "user"\nperiod = "never"\nlimit_tokens = 10\n'
     )
     told = run("budget", "list").stdout
-    assert told.splitlines()[1:] == ["Limit: $5.00 a session.", "Limit: 10 tokens in all."]
+    assert told.splitlines()[1:3] == ["Limit: $5.00 a session.", "Limit: 10 tokens in all."]
+    assert [line.split() for line in told.splitlines()[-2:]] == [
+        ["session", "$5.00", "a", "session"],
+        ["never-tokens", "10", "tokens", "in", "all"],
+    ]
 
 
 def test_a_limit_that_is_set_to_what_it_was_is_no_change(run, run_json, made):

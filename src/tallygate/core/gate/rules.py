@@ -10,7 +10,6 @@ from datetime import date, datetime, timedelta, tzinfo
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import Budget, Session
@@ -179,6 +178,8 @@ class BudgetRule:
 
 def counted_since(rules: Iterable[BudgetRule], at_us: int, mode: BudgetMode | None = None) -> int | None:
     """Since when the budgets above sessions count, of rules of a mode; None where there is no such rule."""
+    from zoneinfo import ZoneInfo  # settings are read without it
+
     times = []
     for rule in rules:
         if rule.scope is BudgetScope.SESSION or mode not in (None, rule.mode):

@@ -45,7 +45,7 @@ _tenant = click.option("--tenant", metavar="ID", help="Whose budgets; without it
 
 @click.group(cls=Commands)
 def budget() -> None:
-    """Limits: list them, add, set or remove one, raise a budget that runs."""
+    """List limits; add, set, remove and raise them."""
 
 
 @budget.command("list")
