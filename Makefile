@@ -9,7 +9,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-e2e newcomer lint docs format bench bench-peers clean
+.PHONY: help demo test snapshots test-e2e newcomer lint docs format bench bench-peers clean
 
 help:  ## Show what there is to make.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -19,6 +19,9 @@ demo: $(VENV)/.installed  ## A session through a real MCP client: start, allow, 
 
 test: $(VENV)/.installed-dev  ## The whole test suite.
 	$(BIN)/python -m pytest $(ARGS)
+
+snapshots: $(VENV)/.installed-dev  ## Tables as tests hold them, written anew.
+	SNAPSHOTS=1 $(BIN)/python -m pytest -q tests/entrypoints/cli/test_tables.py
 
 test-e2e: $(VENV)/.installed-dev $(VENV)-docs/.installed  ## Real clients, from npm, against a model API on loopback; Linux.
 	$(BIN)/python tests/e2e/install.py

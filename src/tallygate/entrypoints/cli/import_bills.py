@@ -225,8 +225,8 @@ def _kept_table(drafts: Sequence[Draft], kept: Sequence[KeptBill], *, dry_run: b
     else:
         output.table(
             output.names("FILE", [draft.name for draft in drafts]),
-            output.words("FORMAT", [bill.format for bill in bills]),
-            output.numbers("LINES", [bill.lines for bill in bills]),
+            output.going(1, output.words("FORMAT", [bill.format for bill in bills])),
+            output.going(2, output.numbers("LINES", [bill.lines for bill in bills])),
             output.words("DAYS (UTC)", map(_days, bills)),
             output.money("SUM", [(bill.total_nanos, bill.currency) for bill in bills]),
             *outcomes,
@@ -297,9 +297,9 @@ def list_(program: Program, *, limit: int, as_json: bool) -> None:
             output.words("BILL", [bill.bill_id for bill in found]),
             output.words(
                 output.zoned("IMPORTED", [bill.imported_us for bill in found], zone),
-                [output.when(bill.imported_us, zone) for bill in found],
+                [output.when(bill.imported_us, zone)[-11:] for bill in found],
             ),
-            output.words("FORMAT", [bill.format for bill in found]),
+            output.going(1, output.words("FORMAT", [bill.format for bill in found])),
             output.words("DAYS (UTC)", map(_days, found)),
             output.going(2, output.numbers("LINES", [bill.lines for bill in found])),
             output.money("SUM", [(bill.total_nanos, bill.currency) for bill in found]),
@@ -344,12 +344,12 @@ def show(program: Program, *, bill: str, lines: int, as_json: bool) -> None:
         output.table(
             output.numbers("LINE", [line.number for line in view.lines]),
             output.words("TIME (UTC)", [output.when(microseconds(line.at)) for line in view.lines]),
-            output.words("OF", [line.grain.value for line in view.lines]),
-            output.words("PROVIDER", [line.provider for line in view.lines]),
+            output.going(3, output.words("OF", [line.grain.value for line in view.lines])),
+            output.going(1, output.words("PROVIDER", [line.provider for line in view.lines])),
             output.names("MODEL", [line.model for line in view.lines]),
-            output.words("TOKENS", [_tokens_text(line) for line in view.lines]),
+            output.prose("TOKENS", [_tokens_text(line) for line in view.lines], 16),
             output.money("COST", [(line.cost_nanos, found.currency) for line in view.lines]),
-            output.words("CHARGED", [line.billing.value for line in view.lines]),
+            output.going(2, output.words("CHARGED", [line.billing.value for line in view.lines])),
         )
 
 

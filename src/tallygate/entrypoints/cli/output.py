@@ -28,6 +28,7 @@ from tallygate.settings.zones import zone_shown
 NOTHING = "-"
 ID_END = 8
 CELL_MAX = 120
+_PROSE_MAX = 1000
 _LOOSE_MIN = 8
 _GAP = 2
 _WIDTH_WITHOUT_TERMINAL = 1000
@@ -84,7 +85,7 @@ def paths(title: str, values: Iterable[object]) -> Column:
 
 def prose(title: str, values: Iterable[object], floor: int = 24) -> Column:
     """A column of sentences, in as many lines as they need."""
-    return Column(title, [safe(value) for value in values], tight=False, floor=floor, wraps=True)
+    return Column(title, [safe(value, _PROSE_MAX) for value in values], tight=False, floor=floor, wraps=True)
 
 
 def going(goes: int, column: Column) -> Column:
@@ -235,7 +236,12 @@ def table(*columns: Column) -> None:
     for row in zip(*(_cells(*each) for each in zip(kept, widths, strict=True)), strict=True):
         shown.add_row(
             *(
-                Text(cell, _STYLES.get(cell.strip(), ""), no_wrap=not column.wraps, overflow="ellipsis")
+                Text(
+                    cell,
+                    _STYLES.get(cell.strip(), ""),
+                    no_wrap=not column.wraps,
+                    overflow="fold" if column.wraps else "ellipsis",
+                )
                 for column, cell in zip(kept, row, strict=True)
             )
         )

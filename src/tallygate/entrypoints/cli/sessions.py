@@ -486,9 +486,9 @@ def _response_table(view: SessionView, unit: str, time_zone: str) -> None:
     output.table(
         output.words(output.zoned("AT", moments, time_zone), [output.when(at, time_zone)[-5:] for at in moments]),
         output.money("COST", [(each.cost_nanos, unit) for each in view.responses]),
-        *([output.words("ODD", odd)] if any(odd) else []),
-        output.numbers("OUTPUT", [row.tokens.output for row in rows]),
-        output.names("MODEL", [row.model for row in rows]),
+        *([output.going(3, output.words("ODD", odd))] if any(odd) else []),
+        output.going(2, output.numbers("OUTPUT", [row.tokens.output for row in rows])),
+        output.going(1, output.names("MODEL", [row.model for row in rows])),
         # A cut one names nothing.
         output.Column("RESPONSE", [output.safe(row.response_key, 1000) for row in rows], whole=True),
     )
