@@ -17,8 +17,8 @@ help:  ## Show what there is to make.
 demo: $(VENV)/.installed  ## A session through a real MCP client: start, allow, reroute, record, halt, end.
 	@$(BIN)/tallygate demo
 
-test: $(VENV)/.installed-dev  ## The whole test suite.
-	$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/.installed-dev  ## The whole test suite; a line for each failure, in full with ARGS="--lf --tb=short".
+	$(BIN)/python -m pytest --tb=line $(ARGS)
 
 snapshots: $(VENV)/.installed-dev  ## Tables as tests hold them, written anew.
 	SNAPSHOTS=1 $(BIN)/python -m pytest -q tests/entrypoints/cli/test_tables.py

@@ -170,9 +170,9 @@ class Server:
         with suppress(BrokenPipeError):
             self.process.stdin.close()
         try:
-            code = self.process.wait(timeout=15)
+            code = self.process.wait(timeout=120)
             if worker is not None:
-                select.select([worker], [], [], 15)
+                select.select([worker], [], [], 120)
                 os.close(worker)
         except subprocess.TimeoutExpired:
             self.kill()

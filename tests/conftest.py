@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import os
+import select
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -84,6 +86,11 @@ def _audit_network(event: str, args: tuple[object, ...]) -> None:
 sys.addaudithook(_audit_network)
 
 
+# A suite that a shell runs in the background is handed a SIGINT that is ignored, and would hand it on to each program.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.fixture(autouse=True)
 def no_network() -> Iterator[None]:
     """Refuse every connection and look-up outside the loopback range."""
@@ -93,9 +100,31 @@ def no_network() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Path]]:
     base = tmp_path_factory.mktemp("homes")
-    return (base / str(number) for number in itertools.count())
+    yield (base / str(number) for number in itertools.count())
+    assert left_in(base) == [], "a test left a process behind"
+
+
+def left_in(base: Path) -> list[str]:
+    """The processes whose home lies below a folder, as far as this system tells; those about to end are waited for."""
+    for _ in range(300):
+        left = [" ".join(_words(folder / "cmdline")) for folder in Path("/proc").glob("[0-9]*") if _lives(folder, base)]
+        if not left:
+            break
+        select.select([], [], [], 0.1)
+    return left
+
+
+def _lives(folder: Path, base: Path) -> bool:
+    return any(word.startswith(f"HOME={base}/") for word in _words(folder / "environ"))
+
+
+def _words(file: Path) -> list[str]:
+    try:
+        return file.read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return []  # it has gone, or is another user's
 
 
 @pytest.fixture(autouse=True)

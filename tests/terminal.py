@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SRC = Path(__file__).resolve().parents[1] / "src"
-_LIMIT_S = 120
+_LIMIT_S = 300
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,7 +81,7 @@ class Stage:
             text=True,
             check=True,
             env=environment,
-            timeout=30,
+            timeout=300,
         )
         found: list[list[str]] = json.loads(done.stdout)
         return found

@@ -109,7 +109,7 @@ class Story:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
-            timeout=50,
+            timeout=300,
             check=False,
         )
         return self.told(done.stdout)

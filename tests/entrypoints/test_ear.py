@@ -119,7 +119,7 @@ program.main()
 def test_a_server_is_heard_of_before_anything_that_takes_time_is_imported(home, folder):
     command = [sys.executable, "-I", "-S", "-c", SHOWN]
     done = subprocess.run(
-        command, input=b"", capture_output=True, env=wire.environment(home), timeout=50, check=True
+        command, input=b"", capture_output=True, env=wire.environment(home), timeout=300, check=True
     ).stdout.decode()
     ours = ["", ".__main__", ".entrypoints", *(f".entrypoints.{name}" for name in ("ear", "entrance", "front", "hook"))]
     assert done.split("\n")[0] == f"{[f'tallygate{name}' for name in ours]} [] True"

@@ -58,7 +58,7 @@ def test_a_server_that_is_told_to_leave_has_left_and_its_sessions_end_behind_it(
     server.request("tools/call", {"name": "tallygate_hook", "arguments": TOOL})
     os.kill(server.pid, signal.SIGSTOP)  # so busy that it can do nothing
     server.process.send_signal(told)
-    assert server.process.wait(30) == (0 if told != signal.SIGKILL else -signal.SIGKILL)
+    assert server.process.wait(300) == (0 if told != signal.SIGKILL else -signal.SIGKILL)
     assert not (project / ".l6e" / "runs.jsonl").exists()
     os.kill(server.pid, signal.SIGCONT)
     assert server.process.stdout.read() == b"", "nobody holds the client's pipe any more"
@@ -76,7 +76,7 @@ def test_the_hook_that_tells_of_the_end_is_answered_although_the_server_has_left
     handle = behind(server)
     server.request("tools/call", {"name": "tallygate_hook", "arguments": TOOL})
     server.process.send_signal(signal.SIGINT)
-    assert server.process.wait(30) == 0
+    assert server.process.wait(300) == 0
     program = Path(wire.ROOT) / "src" / "tallygate" / "entrypoints" / "hook.py"
     told = {"session_id": SESSION, "hook_event_name": "SessionEnd", "reason": "other"}
     subprocess.run(
@@ -103,7 +103,7 @@ def test_a_signal_in_the_first_moments_ends_a_server_with_zero(home):
         pass
     handle = behind(server)
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(30) == 0
+    assert server.process.wait(300) == 0
     wait_for_end(handle)
     server.process.stdin.close()
     assert server.process.stdout.read() == b""
@@ -116,7 +116,7 @@ def test_a_server_that_is_killed_is_seen_to_be_killed_by_its_client(home, how):
     server = Server(SERVE, home)
     server.greet().tools()
     os.kill(server.pid, how)
-    assert server.process.wait(30) == -how
+    assert server.process.wait(300) == -how
     server.process.stdin.close()
     server.process.stdout.close()
 

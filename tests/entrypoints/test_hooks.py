@@ -54,7 +54,7 @@ def run_hook(home, project, event, *, client="claude_code", name="UserPromptSubm
         input=event if isinstance(event, bytes) else json.dumps(event).encode(),
         capture_output=True,
         env=environment(home, project, **more),
-        timeout=50,
+        timeout=300,
         check=False,
     )
 
@@ -264,7 +264,7 @@ def test_a_server_ends_only_the_sessions_of_its_own_client(home, project):
         assert b"serverInfo" in other.stdout.readline()
         # This process started one of the two servers, so it is that one's client.
         run_hook(home, project, PROMPT)
-        other.communicate(timeout=30)
+        other.communicate(timeout=300)
         (session,) = spent(home, project)
         assert session["state"] == "open", "another client's server has ended"
     (session,) = spent(home, project)
@@ -302,7 +302,7 @@ def test_a_client_that_an_agent_starts_in_a_shell_spends_the_budget_of_the_one_i
     event = json.dumps({**PROMPT, "session_id": "client-NUMBER", "prompt_id": "pNUMBER"})
     subprocess.run(
         [sys.executable, "-c", source, "outer", command, event],
-        env=environment(home, project), cwd=project, check=True, timeout=50,
+        env=environment(home, project), cwd=project, check=True, timeout=300,
     )  # fmt: skip
     inner, outer = spent(home, project)
     assert inner["parent_session_id"] == outer["session_id"]

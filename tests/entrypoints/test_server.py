@@ -37,7 +37,7 @@ def exchange(environment, *messages):
         server.stdin.flush()
         if "id" in message:
             answers.append(json.loads(server.stdout.readline()))
-    rest, errors = server.communicate(timeout=30)
+    rest, errors = server.communicate(timeout=300)
     assert server.returncode == 0
     assert rest == ""
     return answers, errors
@@ -119,7 +119,7 @@ def test_a_session_goes_on_in_a_second_server(environment):
 def test_garbage_on_stdin_does_not_stop_the_server(environment):
     text = "not json\n" + json.dumps(initialize("2025-06-18")) + "\n\x00\xff\n"
     done = subprocess.run(
-        command(), input=text.encode("utf-8", "replace"), env=environment, capture_output=True, timeout=50, check=True
+        command(), input=text.encode("utf-8", "replace"), env=environment, capture_output=True, timeout=300, check=True
     )
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert sorted(str(each["id"]) for each in answers) == ["1", "None", "None"]
@@ -157,7 +157,7 @@ def test_a_running_server_counts_what_its_client_writes_down(environment, tmp_pa
     )
     with transcript.open("ab") as file:
         file.write(lines(row))
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 300
     while (answer := ask(call(3, "l6e_authorize_call", session_id=session, tool_name="t")))["structuredContent"][
         "action"
     ] != "halt":
@@ -165,4 +165,4 @@ def test_a_running_server_counts_what_its_client_writes_down(environment, tmp_pa
     assert "($1.10 spent); " in answer["structuredContent"]["message"]
     ended = ask(call(4, "l6e_run_end", session_id=session))["structuredContent"]
     assert (ended["total_cost_usd"], ended["savings_confidence"]) == (1.1, "exact")
-    server.communicate(timeout=30)
+    server.communicate(timeout=300)

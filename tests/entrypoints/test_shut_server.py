@@ -107,7 +107,7 @@ def test_the_installed_command_answers_whatever_its_settings_are(tmp_path, fault
     server.stdin.write(requests.getvalue())
     server.stdin.flush()
     answers = [json.loads(server.stdout.readline()) for _ in range(2)]
-    rest, errors = server.communicate(timeout=60)
+    rest, errors = server.communicate(timeout=300)
     assert (server.returncode, rest) == (0, "")
     found = answers[1]["result"]["structuredContent"]
     assert (found["action"], found["reason"]) == ("halt", "settings_invalid")

@@ -303,7 +303,7 @@ def client_run(home: Path, words: str, by: str, stop: str, project: str = SPENT)
     subprocess.run(makes, env=environ, cwd=ROOT, capture_output=True, check=True)
     done = subprocess.run(
         ["claude", "-c", CLIENT, *words.split()], executable=sys.executable, env=environ, cwd=ROOT,
-        capture_output=True, text=True, timeout=50, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 

@@ -65,16 +65,13 @@ class Worker:
         self.own: list[str] = []
         self.pending: list[str] = []
         self.done: Counter[str] = Counter()
-        self.slowest = 0.0
         self.tell = tell
 
     def step(self) -> None:
         kind = self.chance.choices(
             ("authorize", "record", "void", "record_again", "expire", "start", "end"), (50, 25, 8, 4, 4, 5, 4)
         )[0]
-        started = time.perf_counter()
         getattr(self, kind)()
-        self.slowest = max(self.slowest, time.perf_counter() - started)
         self.done[kind] += 1
 
     def authorize(self) -> None:
@@ -136,7 +133,7 @@ def work(seed: int, seconds: float, shared: list[str], *, tells: bool) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         worker.step()
-    say(state="done", done=dict(worker.done), slowest=worker.slowest)
+    say(state="done", done=dict(worker.done))
     app.close()
 
 

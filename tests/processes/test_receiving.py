@@ -15,7 +15,7 @@ from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.usage.telemetry import token_of
 
 pytestmark = pytest.mark.slow
-WAIT_S = 20
+WAIT_S = 300
 
 
 def sent(port, token, body):

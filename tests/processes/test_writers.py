@@ -34,7 +34,6 @@ def test_eight_writers_leave_a_ledger_that_verifies_and_nobody_starves(home, act
 
     turns = [sum(report["done"].get(kind, 0) for kind in ("authorize", "record", "void")) for report in reports]
     assert min(turns) * 20 >= sum(turns) / WRITERS, f"turns {sorted(turns)}"
-    assert max(report["slowest"] for report in reports) < 20
     with looking_at(home) as app:
         assert_sound(app)
         [(expired,)] = app.ledger.rows(

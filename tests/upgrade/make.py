@@ -167,7 +167,7 @@ class Server:
     def close(self) -> None:
         assert self._process.stdin
         self._process.stdin.close()
-        self._process.wait(timeout=60)
+        self._process.wait(timeout=300)
 
 
 def work(told: dict[str, Any]) -> None:

@@ -111,7 +111,7 @@ def spawn(environ: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[
             env={**environ, **more},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 
@@ -132,7 +132,7 @@ def on_terminal(environ: dict[str, str]) -> Callable[..., tuple[subprocess.Compl
             stdout=subprocess.PIPE,
             stderr=follower,
             env={**environ, "TERM": "xterm", "COLUMNS": "100"},
-            timeout=30,
+            timeout=300,
             check=False,
         )
         os.close(follower)

@@ -161,7 +161,7 @@ def test_the_whole_program_asks_with_the_key_and_shows_it_nowhere(server, home):
         env={**os.environ, "PYTHONPATH": str(SRC)},
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=300,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

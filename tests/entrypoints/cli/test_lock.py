@@ -84,7 +84,7 @@ def test_without_a_terminal_nothing_is_asked_and_a_pipe_is_never_read(bare, home
         text=True,
         start_new_session=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 7
     assert "no terminal" in done.stderr

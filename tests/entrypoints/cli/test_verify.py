@@ -410,10 +410,10 @@ def test_a_file_that_would_do_harm_is_reported_and_does_none(run, proof, harm):
     connection.execute("PRAGMA writable_schema = ON")
     connection.execute(HARM[harm])
     connection.close()
-    started = time.monotonic()
+    started = time.process_time()
     result = run("verify", "--db", str(proof), "--key", "key.pem")
     assert result.exit_code in (5, 10, 11, 13), result.output
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10, "computing, which other programs do not lengthen"
 
 
 def test_a_damaged_page_is_said_to_be_one(run, proof):
