@@ -15,6 +15,7 @@ if not __package__:  # run by its path, where an isolated interpreter would not 
 HOOK, TOLD = ("hook", "--client", "--event"), ("--framed", "--held")
 # The commands that `tallygate init` puts into clients, and what they are given there.
 INSTALLED, PLACES, DROPPED = ("serve", "hook", "statusline"), "--places", "--dropped"
+TOOLS = "--tools"
 _PRELOADS = ("LD_PRELOAD", "LD_AUDIT", "DYLD_")
 _HELP = {"-h", "--help"}
 
@@ -32,6 +33,8 @@ def main() -> None:
         _start_clean(given)
     entrance = _entrance(sys.argv[1:], given)
     try:
+        if entrance is not None:
+            entrance.begin()
         _run(given, entrance)
     finally:
         if entrance is not None:
@@ -101,7 +104,10 @@ def _entrance(words: list[str], given: dict[str, str]) -> Entrance | None:
         return None
     from tallygate.entrypoints.entrance import open_entrance
 
-    return open_entrance(given.get(PLACES, ""), PARENT)
+    # Whatever else is said is for the command line to understand.
+    told = dict(zip(words[1::2], words[2::2], strict=False))
+    plain = len(words) % 2 and {*told} <= {TOOLS, PLACES, DROPPED}
+    return open_entrance(given.get(PLACES, ""), PARENT, told.get(TOOLS, "all") if plain else "")
 
 
 if __name__ == "__main__":

@@ -73,11 +73,11 @@ class Behind:
 
 def stand_before(parent: int) -> Behind | None:
     """Go on as the process behind a front; None where there is none. The front, this very process, never comes back."""
-    if sys.platform != "linux":
-        return None
     for number in (_signal.SIGTERM, _signal.SIGINT):
         if _signal.getsignal(number) != _signal.SIG_IGN:
             _signal.signal(number, _leave)
+    if sys.platform != "linux":
+        return None
     life, alive = os.pipe()
     heard, word = os.pipe()
     try:

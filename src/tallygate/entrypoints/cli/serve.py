@@ -56,7 +56,7 @@ def serve(program: Program, tools: Literal["all", "l6e", "budget"]) -> None:
         entrance.close()  # hooks read the settings of their own folder
         from tallygate.entrypoints.mcp_server.shut import serve_shut
 
-        serve_shut(fault, program.parent, family=tools, behind=entrance.behind)
+        serve_shut(fault, program.parent, tools, entrance)
         return
     app = program.compose(settings, by="mcp")
     try:

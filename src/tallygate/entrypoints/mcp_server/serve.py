@@ -17,7 +17,7 @@ from tallygate.core.errors import KeyUnusable, LedgerUnavailable, TallygateError
 from tallygate.core.words import UnknownPrice
 from tallygate.entrypoints.attended import unattended
 from tallygate.entrypoints.ear import Ear
-from tallygate.entrypoints.entrance import Entrance
+from tallygate.entrypoints.entrance import IMPORTING_S, Entrance
 from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.entrypoints.hook_listener import HookListener
 from tallygate.entrypoints.mcp_server.renewing import Renewing
@@ -38,8 +38,7 @@ log = logging.getLogger("tallygate")
 FAREWELLS, FAREWELL_US = 10, 40_000
 # For a client that does not wait for this process: a hook may be slow to start on a busy machine.
 FAREWELLS_BEHIND = 30
-# How long a thread goes on while another waits, where importing would keep hooks waiting.
-IMPORTING_S = 0.0005
+USUAL_S = 0.005
 
 
 class Serving(Protocol):
@@ -114,7 +113,7 @@ def serve_stdio(
         begin(app)
         # Clients that end a server this way leave it a moment: for the last responses, and to close the ledger.
         with interruptible():
-            streams.run(server, client, behind)
+            streams.run(server, client, behind, entrance.first)
         is_over = True
     except (KeyboardInterrupt, SystemExit):
         is_over = True
@@ -165,12 +164,11 @@ def importing() -> Iterator[None]:
     them again.
     """
     gc.disable()
-    before = sys.getswitchinterval()
     sys.setswitchinterval(IMPORTING_S)
     try:
         yield
     finally:
-        sys.setswitchinterval(before)
+        sys.setswitchinterval(USUAL_S)
         gc.enable()
         gc.freeze()
 

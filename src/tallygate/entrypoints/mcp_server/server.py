@@ -93,6 +93,14 @@ def build_server(
     ]
     if dispatcher is not None:
         tools.append(hook_tool(dispatcher, ends=ends))
+    return server_of(tools, family, now or (lambda: (runtime, unknown_price)), log_level)
+
+
+def server_of(tools: list[Tool], family: Family, now: Now, log_level: LogLevel = "WARNING") -> MCPServer:
+    """The SDK's server around these tools. What it says of itself and lists depends on the family alone.
+
+    It is answered before there is such a server: entrypoints/first_answers.py.
+    """
     server: MCPServer = GateServer(
         "tallygate",
         title="Tallygate",
@@ -104,6 +112,6 @@ def build_server(
         log_level=log_level,
         cache_hints={"tools/list": CacheHint(ttl_ms=300_000, scope="private")},
     )
-    attach(server, now or (lambda: (runtime, unknown_price)))
+    attach(server, now)
     logging.getLogger("mcp").setLevel(log_level)
     return server

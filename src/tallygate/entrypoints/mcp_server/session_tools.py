@@ -242,7 +242,7 @@ class SessionTools:
                 "Opens a session with a budget; returns its session_id.",
                 (
                     *RUN_START,
-                    arg.choice("unknown_model_pricing_mode", UnknownPrice, default=self._unknown_price),
+                    arg.choice("unknown_model_pricing_mode", UnknownPrice),
                 ),
                 output("session_id", session_id=TEXT, pricing_warning=TEXT, tighter_budgets=OBJECTS),
                 self.run_start,

@@ -12,46 +12,41 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from mcp.server import MCPServer
+from mcp.server.mcpserver.tools import Tool
 
-from tallygate import __version__
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import SettingsError
 from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.gate.wording import settings_message
 from tallygate.core.words import Action, CheckReason, Pressure, Reason
-from tallygate.entrypoints.front import Behind
+from tallygate.entrypoints.entrance import Entrance
 from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.entrypoints.mcp_server import streams
 from tallygate.entrypoints.mcp_server.arguments import CallArguments
 from tallygate.entrypoints.mcp_server.hook_tool import hook_tool
 from tallygate.entrypoints.mcp_server.payloads import gate_payload
 from tallygate.entrypoints.mcp_server.serve import interruptible
-from tallygate.entrypoints.mcp_server.server import Family, GateServer, instructions, tool_specs
+from tallygate.entrypoints.mcp_server.server import Family, server_of, tool_specs
 from tallygate.entrypoints.mcp_server.tools import Caller, ToolSpec, build
 from tallygate.operations.runtime import Runtime
 
 
-def serve_shut(fault: SettingsError, parent: int, family: Family = "all", behind: Behind | None = None) -> None:
+def serve_shut(fault: SettingsError, parent: int, family: Family = "all", entrance: Entrance | None = None) -> None:
     """Serve one client over stdio without settings, until it closes its end."""
+    entrance = entrance or Entrance()
     with suppress(KeyboardInterrupt), interruptible():
-        streams.run(build_shut_server(fault, family, parent), parent, behind)
-    if behind is not None:
-        behind.let_go()
+        streams.run(build_shut_server(fault, family, parent), parent, entrance.behind, entrance.first)
+    if entrance.behind is not None:
+        entrance.behind.let_go()
 
 
 def build_shut_server(fault: SettingsError, family: Family = "all", parent: int = 0) -> MCPServer:
-    """The server with all its tools, none of which does anything but say what is wrong with the settings."""
+    """The server with all that it lists, none of which does anything but say what is wrong with the settings."""
+    refusing = _refusing(fault)
     # What tools are called and take depends on no settings; whatever would use them is replaced here.
     specs = [_shut(spec, fault) for spec in tool_specs(cast("Runtime", None), family=family)]
-    return GateServer(
-        "tallygate",
-        title="Tallygate",
-        version=__version__,
-        description="Spend gate and tally for AI agents",
-        instructions=instructions(family),
-        tools=[*(build(spec, nullcontext) for spec in specs), hook_tool(HookDispatcher(_refusing(fault)), ends=parent)],
-        subscriptions=False,
-    )
+    tools: list[Tool] = [*(build(spec, nullcontext) for spec in specs)]
+    return server_of([*tools, hook_tool(HookDispatcher(refusing), ends=parent)], family, lambda: refusing(None))
 
 
 def shut_to_clients(specs: list[ToolSpec], *, fault: SettingsError) -> list[ToolSpec]:

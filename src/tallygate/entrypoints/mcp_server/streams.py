@@ -37,6 +37,7 @@ from mcp.types import (
 )
 
 from tallygate.clients.other_end import other_end
+from tallygate.entrypoints.first_answers import FirstAnswers
 from tallygate.entrypoints.front import Behind
 from tallygate.entrypoints.mcp_server import requests
 
@@ -56,11 +57,14 @@ TOO_LONG = {
 }
 
 
-def run(server: MCPServer, parent: int, behind: Behind | None = None) -> None:
+def run(server: MCPServer, parent: int, behind: Behind | None = None, first: FirstAnswers | None = None) -> None:
     """Serve one client over standard input and output until it closes its end and has its answers.
 
-    `parent` is the process that started this one, or the front that it stands behind.
+    `parent` is the process that started this one, or the front that it stands behind. What the client has asked so far
+    is with `first`.
     """
+    if first is not None:
+        first.finish()
 
     async def serve() -> None:
         try:
@@ -74,7 +78,7 @@ def run(server: MCPServer, parent: int, behind: Behind | None = None) -> None:
             return
         with _claimed(behind) as (read_from, write_to):
             out = Answers(write_to, read_from)
-            lines = StdioLines(read_from, out, parent, behind)
+            lines = StdioLines(read_from, out, parent, behind, first)
             try:
                 await _serve_between(server, lines.messages(), out, out.has_reader)
             finally:
@@ -241,10 +245,18 @@ class Answering:
 class StdioLines:
     """Messages of a pipe as they come; what is none is answered here, and none of it is handed on."""
 
-    def __init__(self, descriptor: int, answers: Answers, parent: int, behind: Behind | None = None) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        answers: Answers,
+        parent: int,
+        behind: Behind | None = None,
+        first: FirstAnswers | None = None,
+    ) -> None:
         self._descriptor = descriptor
         self._parent = parent
         self._behind = behind
+        self._first = first
         self._answers = answers
         self._heard = 0
         self._batches = False
@@ -252,12 +264,21 @@ class StdioLines:
     async def messages(self) -> AsyncGenerator[SessionMessage, None]:
         """What comes, until the client has closed its end, is gone, or reads no answers any more."""
         reader = asyncio.StreamReader(limit=LINE_BYTES_MAX)
+        kept = () if self._first is None else self._first.kept
+        if self._first is not None:
+            reader.feed_data(self._first.rest)
         end = os.fdopen(self._descriptor, "rb", closefd=False)
         loop = asyncio.get_running_loop()
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), end)
         self._answers.when_broken = transport.close
         watch = loop.create_task(self._until_orphaned(reader))
         try:
+            for line, is_answered in kept:
+                for message in await self._sorted_out(line):
+                    answer = self._answers.keep_back(message) if is_answered else None
+                    yield message
+                    if answer is not None:
+                        await answer  # the next line may be another request of the same id
             while not self._answers.is_broken:
                 try:
                     line = await reader.readline()
@@ -266,17 +287,21 @@ class StdioLines:
                     continue
                 if not line:
                     return
-                self._heard += 1
-                if (version := requests.version_asked(line)) is not None:
-                    self._batches = version == requests.BATCHES_IN
-                found = requests.sort_out(line, batches=self._batches)
-                for refusal in found.refused:
-                    await self._refuse(refusal)
-                for each in found.onward:
-                    yield SessionMessage(each)
+                for message in await self._sorted_out(line):
+                    yield message
         finally:
             watch.cancel()
             transport.close()
+
+    async def _sorted_out(self, line: bytes) -> list[SessionMessage]:
+        """The messages in a line; who sent what is none is told so."""
+        self._heard += 1
+        if (version := requests.version_asked(line)) is not None:
+            self._batches = version == requests.BATCHES_IN
+        found = requests.sort_out(line, batches=self._batches)
+        for refusal in found.refused:
+            await self._refuse(refusal)
+        return [SessionMessage(each) for each in found.onward]
 
     async def _refuse(self, refusal: dict[str, Any]) -> None:
         await self._answers.send_whole(json.dumps(refusal) + "\n")
@@ -322,12 +347,28 @@ class Answers:
         self._one_by_one = asyncio.Lock()
         self._over = threading.Event()
         self._is_last = False
+        self._kept_back: dict[RequestId, asyncio.Future[None]] = {}
         self.is_broken = False
         self.when_broken: Callable[[], None] = lambda: None  # nobody reads answers any more, so nobody asks
 
     async def send(self, item: SessionMessage, /) -> None:
         """Send one message."""
+        match item.message:
+            case JSONRPCResponse(id=number) | JSONRPCError(id=number) if number in self._kept_back:
+                answer = self._kept_back.pop(number)
+                if not answer.done():
+                    answer.set_result(None)
+                return
+            case _:
+                pass
         await self.send_whole(item.message.model_dump_json(by_alias=True, exclude_unset=True) + "\n")
+
+    def keep_back(self, item: SessionMessage) -> asyncio.Future[None] | None:
+        """Send no answer to a request: it has one. What comes back is done when the answer has come."""
+        if not isinstance(item.message, JSONRPCRequest):
+            return None
+        answer = self._kept_back[item.message.id] = asyncio.get_running_loop().create_future()
+        return answer
 
     async def send_whole(self, text: str) -> None:
         """Send one line. Who is cancelled meanwhile does not break it off: half a line would spoil the next."""
