@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import count
-from typing import Any
 
 from tallygate.core.authority import Authority, EntryDoor, Loosening, locked
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound, present, session_ended, unknown_session
@@ -35,13 +34,6 @@ from tallygate.operations.windows import head_id, is_head, is_piece
 
 # So many changes of one limit are looked through for one at the same moment.
 _CHANGES_LOOKED_AT = 1000
-_EMPTY: dict[str, Any] = {
-    "spent_nanos": 0,
-    "reserved_nanos": 0,
-    "overage_nanos": 0,
-    "carried_nanos": 0,
-    "seed_nanos": None,
-}
 
 # Open sessions that are looked through for the one that a command was started in.
 OPEN_LOOKED_AT = 1000
@@ -184,7 +176,10 @@ def _rolling_change(
 
     A limit below that of the settings stays until the user says otherwise: tightening never lapses.
     """
-    head = kept or replace(standing, budget_id=standing.name, start_us=0, resets_us=None, head=None, **_EMPTY)
+    head = kept or replace(
+        standing, budget_id=standing.name, start_us=0, resets_us=None, head=None,
+        spent=0, reserved=0, overage=0, carried=0, seed=None,
+    )  # fmt: skip
     base = min(wanted, head.limit if head.rule_limit is None else head.rule_limit)
     kept_raises = [(added, until_us) for added, until_us in head.raises if tx.at_us < until_us]
     more = wanted - base - sum(added for added, _ in kept_raises)
