@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tallygate import __version__
 from tallygate.core import errors
+from tallygate.entrypoints.cli import main
 from tallygate.entrypoints.cli.main import tallygate
 from tallygate.entrypoints.cli.program import exit_code, sentence
 
@@ -87,14 +89,6 @@ def test_an_unknown_command_that_resembles_none_is_an_error_without_a_guess(run)
     result = run("xyzzy")
     assert result.exit_code == 2
     assert result.stderr == "tallygate: No such command 'xyzzy'. Try 'tallygate --help'.\n"
-
-
-@pytest.mark.parametrize("group", ["sessions", "budget"])
-def test_a_group_without_a_command_shows_its_help_as_an_error(run, group):
-    result = run(group)
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    assert "Commands:" in result.stderr
 
 
 # What is done                                   exit code
@@ -179,3 +173,30 @@ def test_a_file_that_is_no_ledger_is_an_error_and_stays_as_it_is(run, home: Path
     assert result.exit_code == 5
     assert "is not a Tallygate ledger" in result.stderr
     assert other.read_bytes() == before
+
+
+@pytest.mark.parametrize("group", ["budget", "sessions", "attest", "keys"])
+def test_a_group_without_a_word_prints_its_help(run, group):
+    result = run(group)
+    assert result.stdout.startswith(f"Usage: tallygate {group} ")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert run(group, "nonsense").exit_code == 2
+
+
+def test_an_input_on_which_nothing_will_come_is_said(tmp_path, monkeypatch):
+    empty, full = tmp_path / "empty", tmp_path / "full"
+    empty.write_bytes(b"")
+    full.write_bytes(b"{}")
+    for file, over in ((Path(os.devnull), True), (empty, True), (full, False)):
+        with file.open() as stream:
+            monkeypatch.setattr(main.sys, "stdin", stream)
+            assert main.is_over() is over
+    ours, theirs = os.pipe()
+    with os.fdopen(ours) as stream:
+        monkeypatch.setattr(main.sys, "stdin", stream)
+        assert main.is_over() is False
+        os.write(theirs, b"{}")
+        os.close(theirs)
+        assert main.is_over() is False
+        stream.read()
+        assert main.is_over() is True

@@ -15,6 +15,7 @@ from tallygate.app import compose, settings_here
 from tallygate.clients.client import server_command, status_command
 from tallygate.clients.registry import REGISTRY
 from tallygate.editing.edits import is_ours
+from tallygate.entrypoints.cli import limits
 from tallygate.entrypoints.cli.init import is_found_apart, surroundings, usual_name
 from tallygate.entrypoints.cli.program import USAGE
 from tallygate.operations.sessions.opening import Opening, start_session
@@ -333,7 +334,10 @@ def test_limits_are_proposed_from_what_sessions_and_days_cost(run, home, claude,
     assert limits_written() == {"session": (5, "hard"), "user": (10, "hard")}
     told = result.stderr
     assert "Your last 20 sessions: half cost at most $3.00, 9 of 10 at most $3.00, the dearest $9.00." in told
-    assert "$5.00 a session would have stopped 1 of your last 20 sessions; of ten new ones expect at most one" in told
+    assert (
+        "$5.00 a session would have stopped 1 of your last 20 sessions; of ten new ones expect it to stop about one"
+        in told
+    )
     assert "The limits are $5.00 a session and $10.00 a day, in " in told
     assert "Over a limit Claude Code stops." in told
 
@@ -379,7 +383,67 @@ def test_who_pays_by_subscription_observes_unless_a_limit_is_named(run, home, cl
 def test_a_day_that_is_over_its_limit_already_is_said_before_it_is_set(run, home, claude, in_march, monkeypatch):
     worked(home, *[1] * 27, 20)
     monkeypatch.setattr("tallygate.app.clock_us", lambda: 1_774_706_400 * 10**6)  # the 28th, two hours later
-    assert "$30.00 were spent today already" in run("init", "--day-limit", "10").stderr
+    told = run("init", "--day-limit", "10").stderr
+    assert "$30.00 were spent today already, more than the $10.00 of a day: it stops the next step." in told
+
+
+def test_what_was_spent_today_is_told_against_the_limit_of_a_day(run, home, claude, in_march, monkeypatch):
+    worked(home, *[1] * 27, 4)
+    monkeypatch.setattr("tallygate.app.clock_us", lambda: 1_774_706_400 * 10**6)
+    told = run("init", "--limit", "$5", "--day-limit", "7,50").stderr
+    assert "$6.00 were spent today already, of $7.50 a day: $1.50 left." in told
+    assert limits_written() == {"session": (5, "hard"), "user": (7.5, "hard")}
+
+
+def test_a_proposal_above_all_that_is_known_does_not_say_that_one_in_ten_is_stopped(run, home, claude, in_march):
+    worked(home, *[1] * 9, *[5] * 3)
+    told = run("init").stderr
+    assert "$7.50 a session would have stopped none of your last 12 sessions; new ones cost more now and then" in told
+    assert "about one" not in told
+
+
+def test_a_day_that_nobody_named_is_said_to_be_ours(run, home, claude):
+    assert "$50.00 a day is our figure" in run("init", "--limit", "5", "--dry-run").stderr
+    assert "$80.00 a day is twice a session: our figure" in run("init", "--limit", "40", "--dry-run").stderr
+
+
+@pytest.fixture
+def at_the_prompt(monkeypatch):
+    """Somebody who sits there and types lines, one at each question."""
+    lines = []
+    monkeypatch.setattr(limits, "is_attended", lambda: True)
+    monkeypatch.setattr(limits.click, "prompt", lambda *_, **__: lines.pop(0))
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("typed", "session", "day"),
+    [
+        (["$2", ""], 2, 15),
+        (["20", ""], 20, 40),
+        (["day 25", ""], 5, 25),
+        (["2,50 30", "y"], 2.5, 30),
+        (["1,000", "day 0", "1 2 3", "five", "3", ""], 3, 15),
+    ],
+)
+def test_amounts_at_the_prompt_set_a_session_a_day_or_both(
+    run, home, claude, in_march, at_the_prompt, typed, session, day
+):
+    worked(home, *[1] * 9, *[2] * 9, 3, 6)
+    at_the_prompt += typed
+    assert run("init", "--day-limit", "15").exit_code == 0
+    assert limits_written() == {"session": (session, "hard"), "user": (day, "hard")}
+    assert at_the_prompt == []
+
+
+def test_an_amount_at_the_prompt_is_told_by_what_it_would_have_stopped(run, home, claude, in_march, at_the_prompt):
+    worked(home, *[1] * 3, 2)
+    at_the_prompt += ["2", "q"]
+    result = run("init")
+    assert "$2.00 a session would have stopped 1 of your last 4 sessions." in result.stderr
+    assert (result.exit_code, "interrupted" in result.stderr) == (1, False)
+    assert "nothing was changed" in result.stderr
+    assert limits_written() == {}
 
 
 def test_limits_that_are_there_are_not_proposed_again(run, home, claude):

@@ -143,19 +143,16 @@ def starting_limits(
     if session is None or day is None:
         for line in (*_spreads(known.proposals), *_meanings(known.proposals, chosen)):
             click.echo(line, err=True)
+    if (spent := _today(known, chosen)) is not None:
+        click.echo(spent, err=True)
     if subscribed and not asked.is_anything:
         output.aside(
             f"{output.listed(subscribed)} {'is' if len(subscribed) == 1 else 'are'} paid by a subscription here, so "
             "limits only warn (--limit makes them stop). Costs are what the same use would cost through the API."
         )
-    if known.today_nanos > (chosen.day_nanos or 0) and not chosen.observe:
-        output.aside(
-            f"{format_amount(known.today_nanos)} were spent today already, more than the limit of a day: it stops the "
-            "next step. --day-limit sets another."
-        )
     if (asked.session is not None and asked.day is not None) or asked.yes or dry_run or not is_attended():
         return chosen
-    return _choice(known.proposals, chosen)
+    return _choice(known, chosen)
 
 
 def _known(program: Program, settings: Settings, *, writing: bool) -> Past:
@@ -173,13 +170,14 @@ def is_attended() -> bool:
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _choice(known: Proposals, proposed: Limits) -> Limits:
+def _choice(known: Past, proposed: Limits) -> Limits:
     """Let whoever sits there take the proposal, another limit, or none that stops."""
     other = "s to stop there" if proposed.observe else "o to observe only"
     while True:
         verb = "Observe with" if proposed.observe else "Set"
         said = click.prompt(
-            f"{verb} {proposed.said()}? Enter takes it; or amounts, for a session and a day; {other}; q to leave",
+            f"{verb} {proposed.said()}? Enter takes it; an amount sets the session's, `day 20` the day's, `5 20` both; "
+            f"{other}; q to leave",
             default="",
             show_default=False,
             err=True,
@@ -197,14 +195,25 @@ def _choice(known: Proposals, proposed: Limits) -> Limits:
             case _:
                 pass
         try:
-            session, *days = [typed_amount("The limit", word) for word in said.split()[:2]]
+            proposed = _typed(said, proposed)
         except InvalidArgument as error:
-            click.echo(f"{error.message} {error.hint}", err=True)
+            click.echo(f"{error.message} {error.hint}".rstrip(), err=True)
             continue
-        day = days[0] if days else max(proposed.day_nanos or 0, 2 * session)
-        proposed = replace(proposed, session_nanos=session, day_nanos=day)
-        for line in _meanings(known, proposed):
+        for line in filter(None, (*_meanings(known.proposals, proposed), _today(known, proposed))):
             click.echo(line, err=True)
+
+
+def _typed(said: str, proposed: Limits) -> Limits:
+    """Limits with the amounts that were typed: a session's, after `day` a day's, or both in this order."""
+    first, *rest = said.split()
+    if first.lower() == "day" and len(rest) == 1:
+        return replace(proposed, day_nanos=typed_amount("The limit of a day", rest[0]))
+    if len(rest) > 1:
+        raise InvalidArgument("limit", "One amount is a session's, two are a session's and a day's.")
+    session = typed_amount("The limit", first)
+    if rest:
+        return replace(proposed, session_nanos=session, day_nanos=typed_amount("The limit of a day", rest[0]))
+    return replace(proposed, session_nanos=session, day_nanos=max(proposed.day_nanos or 0, 2 * session))
 
 
 def _spreads(known: Proposals) -> Iterator[str]:
@@ -220,13 +229,35 @@ def _meanings(known: Proposals, limits: Limits) -> Iterator[str]:
     """What limits mean, by what was spent so far."""
     for found, nanos, one in ((known.session, limits.session_nanos, "session"), (known.day, limits.day_nanos, "day")):
         amount = f"{format_amount(nanos or 0)} a {one}"
-        if not found.is_ours:
-            last = f" of your last {found.known} {one}s"
-            new = "; of ten new ones expect at most one to be stopped (0 to 4 were seen)"
-            fits = one == "session" and nanos == found.limit_nanos
-            yield f"{amount} would have stopped {found.over_at(nanos or 0) or 'none'}{last}{new if fits else ''}."
-        elif nanos == found.limit_nanos:
+        over = found.over_at(nanos or 0)
+        if one == "day" and nanos == 2 * limits.session_nanos and nanos != found.limit_nanos:
+            yield f"{amount} is twice a session: our figure, since a day is never less."
+        elif found.is_ours and nanos == found.limit_nanos:
             yield f"{amount} is our figure: {_few(found.known, one)} known, too few to tell what is usual."
+        elif found.known:
+            which = "your only" if found.known == 1 else f"{over or 'none'} of your last {found.known}"
+            stopped = f"would {'' if over or found.known > 1 else 'not '}have stopped {which} {one}"
+            fits = one == "session" and not found.is_ours and nanos == found.limit_nanos
+            yield f"{amount} {stopped}{'' if found.known == 1 else 's'}{_ahead(over) if fits else ''}."
+
+
+def _ahead(over: int) -> str:
+    """What a limit that the history proposes does to sessions to come, told from how it did on other histories."""
+    if not over:
+        return "; new ones cost more now and then, so expect it to stop one in ten at most"
+    return "; of ten new ones expect it to stop about one, in a dear week up to four"
+
+
+def _today(known: Past, limits: Limits) -> str | None:
+    """How what was spent today stands against the limit of a day; None where nothing was, or days have no limit."""
+    spent, limit = known.today_nanos, limits.day_nanos
+    if not spent or limit is None:
+        return None
+    said = f"{format_amount(spent)} were spent today already"
+    if spent <= limit:
+        return f"{said}, of {format_amount(limit)} a day: {format_amount(limit - spent)} left."
+    then = "each step warns" if limits.observe else "it stops the next step"
+    return f"{said}, more than the {format_amount(limit)} of a day: {then}. --day-limit sets another."
 
 
 def _few(known: int, one: str) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import select
+import stat
 import sys
+from pathlib import Path
 
 import click
 
 from tallygate import __version__
-from tallygate.entrypoints.cli.program import Program, Root
+from tallygate.entrypoints.cli.program import Program, Root, sentence
 
 EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 conflict, 5 ledger unavailable, 6 settings, "
@@ -83,9 +87,33 @@ def tallygate(ctx: click.Context) -> None:
 
         glance(ctx.ensure_object(Program))
         return
+    if is_over():
+        click.echo(
+            sentence(
+                "the input is empty, so there is no program to serve MCP to. `tallygate status` shows how everything "
+                "stands, `tallygate -h` every command."
+            ),
+            err=True,
+        )
     from tallygate.entrypoints.cli.serve import serve
 
     ctx.invoke(serve)
+
+
+def is_over() -> bool:
+    """Whether nothing will ever come on the input: it leads to nowhere, or whoever was at its other end has gone."""
+    try:
+        number = sys.stdin.fileno()
+        found = os.fstat(number)
+        if stat.S_ISREG(found.st_mode):
+            return os.lseek(number, 0, os.SEEK_CUR) >= found.st_size
+        if stat.S_ISCHR(found.st_mode):
+            return os.path.samestat(found, Path(os.devnull).stat())
+        asked = select.poll()
+        asked.register(number, select.POLLIN)
+        return any(told & select.POLLHUP and not told & select.POLLIN for _, told in asked.poll(0))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def is_typed() -> bool:

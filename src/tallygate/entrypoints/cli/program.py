@@ -11,6 +11,9 @@
 8    stopped: a session may not go on (`budget check`), a run was stopped or every step is (`status --exit-code`)
 10+  up to 18: what `verify` found to be broken, each kind its own
 130  interrupted
+
+A run that a halt ends leaves with its client's code: claude -p 143, codex exec 1, opencode run 1, qwen -p 130,
+copilot -p 1 or 130, gemini -p 0 (docs/enforcement.md says when each is ended).
 """
 
 from __future__ import annotations
@@ -252,8 +255,8 @@ def _code_of(run: Callable[[], Any]) -> int:
         click.echo(sentence(error), err=True)
         return exit_code(error)
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message(), err=True)
-        return USAGE
+        click.echo(error.format_message())  # a group without a word: somebody looks what there is
+        return 0
     except click.UsageError as error:
         path = "tallygate" if error.ctx is None else error.ctx.command_path
         click.echo(sentence(error.format_message(), f"Try '{path} --help'."), err=True)
