@@ -105,6 +105,8 @@ def _no_response(calls: Sequence[Call], usages: Sequence[UsedResponse], *, asks_
             f"client for itself; estimated at {estimated}, in no cost"
         )
         return Cause(CauseKind.NO_RESPONSE, None, text)
+    # A client that asks again after a refusal makes a call that no hook tells of; only a later response shows that it
+    # ended.
     refused_us = asked_after_refusal_us(calls) if asks_again else None
     if refused_us is None or any(microseconds(used.row.at) > refused_us for used in usages):
         return None
@@ -261,6 +263,7 @@ def unseen(check: usage.SessionCheck, seen: Mapping[str, Tokens], at: datetime, 
         return None
     if check.includes:
         text = "the client's own total of this session includes those of the sessions it was forked from: not compared"
+    # Nothing is wrong with a total that lies below: it is older than the last responses.
     elif missing < 0:
         text = (
             f"the client's own total is {-missing:,} tokens below its responses: "

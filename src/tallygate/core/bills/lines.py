@@ -400,6 +400,8 @@ def unit_of(unit_nanos: int) -> int:
 def line_usage(billed: Billed) -> Row | None:
     """What a line tells of its usage, or None where it tells neither counts nor money."""
     line, counts, told = billed.line, billed.line.tokens, Row(by_class=billed.line.token_class is not None)
+    # One sum of all that was read is taken where the classes are not all told: a class that is missing would look like
+    # none.
     if counts.read is not None and (counts.fresh_input is None or counts.cache_read is None):
         inputs: dict[Part, int | None] = {Part.READ: counts.read}
     else:
@@ -447,6 +449,8 @@ class Cell:
         more = outcome.shares.get(Bucket.BILL_ONLY)
         if more is not None and Bucket.LEDGER_ONLY not in outcome.shares and recorded.lines:
             billed = more.billed
+            # Output alone, and everything recorded was found in the bill: the provider counts what it does not show,
+            # such as reasoning.
             if not any(billed.tokens.get(part) for part in (*INPUTS, Part.READ)) and billed.tokens.get(Part.OUTPUT):
                 tokens, nanos = self.hidden
                 self.hidden = (tokens + billed.tokens[Part.OUTPUT], nanos + billed.nanos.get(Part.OUTPUT, 0))

@@ -111,6 +111,7 @@ def _leaves_out_cache(recorded: Row, told: Row, rate_of: RateOf) -> bool:
         return False
     counted, fresh = told.tokens.get(Part.READ), recorded.tokens.get(Part.INPUT, 0)
     every = recorded.with_inputs_joined().tokens.get(Part.READ, 0)
+    # Nearer to what was read afresh than to all that was read: so the cache is not in it.
     if counted is None or not counted - fresh < every - counted:
         return False
     worth = [(counted, Part.INPUT), (told.tokens.get(Part.OUTPUT, 0), Part.OUTPUT)]
@@ -205,7 +206,9 @@ def _with_whole(left: Row, right: Row, rate_of: RateOf) -> dict[Part, int]:
     worth: dict[Part, int] = {}
     for part in sorted({*left.tokens, *left.nanos, *right.tokens}):
         count = right.tokens.get(part)
+        # By counts times rates where there are counts; else by what was recorded of the class.
         worth[part] = left.nanos.get(part, 0) if count is None else _priced(count, part, left, rate_of) or 0
+    # Nothing has a price: the amount is shared by counts, or stands as a whole of its own.
     if not any(worth.values()):
         worth = dict(right.tokens) if any(right.tokens.values()) else {Part.OTHER: 1}
     money = dict(right.nanos)
@@ -496,6 +499,7 @@ class Matcher:
         shares, provider = cell.outcome.shares, cell.key.provider
         if cell.how is How.SPAN:
             return
+        # No bill of that provider reaches that day: that it is missing there says nothing.
         if Bucket.LEDGER_ONLY in shares and not any(
             first <= cell.day <= last and provider in (of, "") for (_, of), (first, last) in self._covered.items()
         ):
@@ -516,6 +520,7 @@ def _by_format(by_bill: _Told, without: AbstractSet[str] = frozenset()) -> dict[
 def _once(by_bill: _Told, by_id: Mapping[str, Row], outcome: Outcome) -> Row | None:
     """What bills tell, of which several may tell the same; by request first, then the fullest."""
     formats = _by_format(by_bill)
+    # The most exact first: of what comes later only what is beyond it counts.
     order = sorted(formats, key=lambda name: (not formats[name].by_request, -formats[name].total_tokens, name))
     once, before = Row(), dict(by_id)
     for name in order:

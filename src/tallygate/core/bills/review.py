@@ -208,6 +208,7 @@ class ReviewLines:
             return
         tokens, nanos = share.billed.total_tokens, share.billed.total_nanos
         if cell.hidden[0]:
+            # It has been told with the sessions it belongs to already.
             tokens, nanos = tokens - cell.hidden[0], nanos - cell.hidden[1]
         if not nanos and not tokens:
             return
@@ -316,6 +317,7 @@ def end_sums(outcomes: Iterable[Outcome]) -> list[EndSum]:
         for end, share in outcome.shares.items():
             each = sums[end]
             each.cells += 1
+            # Both sides count the same tokens; one of them may not tell them.
             each.tokens += max(share.recorded.total_tokens, share.billed.total_tokens)
             each.recorded_nanos += share.recorded.total_nanos
             each.billed_nanos += share.billed.total_nanos

@@ -163,6 +163,7 @@ class Memory:
         level = calibration.level_from(mine, ask.anew_nanos)
         if level.nanos is not None and ask.is_level:
             level = calibration.Level.of(ask.estimate_nanos, ask.anew_nanos)
+        # First said, then learned: the other way round each call would have known its own cost.
         told = ReplayedCall(ask, self._expected(ask, level))
         if ask.actual_nanos > 0:
             mine.append((ask.actual_nanos, ask.origin))
@@ -212,6 +213,7 @@ def outcome(told: Sequence[ReplayedCall], budget_nanos: int, gate: Gate, percent
             halted = True
             break
         spent += each.ask.actual_nanos
+        # A gate that only adds up estimates never learns what was spent; the others read it after each step.
         counted += each.ask.estimate_nanos if gate is Gate.SUM else each.ask.actual_nanos
     return ReplayOutcome(sum(each.ask.actual_nanos for each in told), spent, budget_nanos, halted)
 

@@ -88,6 +88,7 @@ def next_step(
     anew, anew_nanos = read_anew(past, at, forgotten=forgotten), 0
     if anew is not None:
         anew_nanos = price.cost_nanos(anew)
+        # A step that reads everything anew costs that at least, whatever the cheap ones before it did.
         level = max(level, anew_nanos)
         last = anew
     return NextStep(level, min(last.context, 10**9), min(last.output, 10**9), anew_nanos)

@@ -47,6 +47,8 @@ class Books:
         holds = []
         for hold in call.holds:
             budget = self._budget(hold.budget_id)
+            # A window counts what is on record, so it takes the change; a session's own budget takes what the call
+            # holds of it.
             is_window = budget.start_us is not None
             added = more.pop(hold.budget_id, 0) if is_window else cost.of(budget) - hold.booked
             held = hold.held if pending else 0

@@ -180,11 +180,13 @@ def _rolling_change(
         standing, budget_id=standing.name, start_us=0, resets_us=None, head=None,
         spent=0, reserved=0, overage=0, carried=0, seed=None,
     )  # fmt: skip
+    # What the settings say stays the base: only what is above it was added, and lapses.
     base = min(wanted, head.limit if head.rule_limit is None else head.rule_limit)
     kept_raises = [(added, until_us) for added, until_us in head.raises if tx.at_us < until_us]
     more = wanted - base - sum(added for added, _ in kept_raises)
     if more > 0:
         kept_raises.append((more, aged_out_us(tx, head, tx.at_us)))
+    # Less than was added before: what is left of that holds for as long as the longest of them did.
     elif more < 0:
         kept_raises = [(wanted - base, max(until_us for _, until_us in kept_raises))] if wanted > base else []
     changed = replace(head, limit=base, raises=tuple(kept_raises))

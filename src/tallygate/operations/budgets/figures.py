@@ -52,6 +52,8 @@ def _is_whole(reader: UsageReader, session: Session, calls: list[Call]) -> bool:
     tool is refused: where they were killed meanwhile, nobody wrote down what came of it.
     """
     for each in reader.session_checks(session.session_id):
+        # Responses have come since the total was read, or it holds those of another session: it cannot be held against
+        # these.
         is_later = each.last_us > each.read_us or bool(each.check.includes)
         if not is_later and each.check.total > sum(tokens.total for tokens in each.seen.values()):
             return False
@@ -167,6 +169,7 @@ def in_doubt(rt: Runtime, reader: Reader, request: CallRequest, budgets: Iterabl
             continue
         unsure = unsure or Unsure(reader, rt.workspace.place_of)
         spent = unsure.of_budget(budget, at_us).unsure_nanos
+        # One budget that is full at known prices alone is enough to refuse: then no doubt decided.
         if spent < missing:
             return None
         most = max(most, (spent, budget), key=lambda found: found[0])

@@ -154,6 +154,7 @@ class Meter:
 
     def link(self, session: Session, client: str, client_session: str, found_by: str) -> None:
         """Make a session live: what its calls had booked gives way to what the client's record says."""
+        # Linked in this very event, perhaps: what is not written yet cannot be read back.
         was_metered = self._tx.is_metered(session.session_id) or any(
             change.row["session_id"] == session.session_id for change in self._links
         )
@@ -269,6 +270,7 @@ class Meter:
             return calls.get(stored.call_id) or self._tx.call(stored.call_id)
         agent, at_us = stored.row.agent_id, microseconds(stored.row.at)
         call = call_for(agent_id=agent, at_us=at_us, calls=calls.last_before(at_us))
+        # Mostly one of the last calls; the farther ones are loaded only where these leave it open.
         for limit in (CALLS_LOOKED_AT, CALLS_MAX):
             if self._is_surely(call, agent, at_us, session_id):
                 break

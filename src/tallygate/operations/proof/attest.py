@@ -63,6 +63,8 @@ def issue_missing(rt: Runtime, limit: int = PER_ROUND, session_id: str | None = 
 def _sign(rt: Runtime, tx: Tx, due: StoredAttestation, signer: Signer, as_of: Head) -> None:
     event = event_of(tx, due.seq)
     chain_id = f"{rt.services.ledger.ledger_id}/{rt.tenant}"
+    # Signed is what the event's bytes say, so they are held against their hash once more: a signature under a changed
+    # event would lend it our word.
     if event.hash != due.event_hash or event.hash != event_hash(chain_id, event.seq, event.previous, event.body):
         raise LedgerCorrupt(
             f"Event {due.seq} is not the one that {due.attestation_id} is about: it was changed after it was written.",
@@ -167,6 +169,7 @@ def summary(rt: Runtime, session_id: str) -> StoredAttestation:
         session, budgets = known
         last = None if session.is_open else tx.last_attestation(session_id, StatementKind.SESSION_SUMMARY.value)
         changed_us = own_budget(session, budgets).touched_us
+        # Late usage may come in after the end: a summary from before it is not what the session has come to.
         if last is None or (last.issued_us is not None and last.issued_us <= changed_us):
             tx.attest_later(due := Due(StatementKind.SESSION_SUMMARY, tx.head(), session_id))
             last = None
@@ -286,6 +289,7 @@ def _events(rt: Runtime, session_id: str, stated: list[int]) -> bytes:
     """The session's events, those that are stated and those that tell of keys, with the bytes of their hashes."""
     with rt.reading() as reader:
         events = {event.seq: event for event in reader.events_about(json.dumps(session_id, ensure_ascii=False))}
+        # Whoever trusts an older key finds the way to this one in them.
         events |= {event.seq: event for event in reader.events_about(KEY_TRACE)}
         events |= {seq: event_of(reader, seq) for seq in stated}
     lines = []

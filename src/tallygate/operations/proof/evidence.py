@@ -398,6 +398,7 @@ def _in_events(
     """Every event must have the hash that its bytes give, and those that are stated the one that was signed."""
     first = proven[0][0]
     for seq, (previous, digest, body) in events.items():
+        # A hash takes in ledger and tenant: an event of another journal does not fit, however true it is there.
         if event_hash(f"{first.ledger_id}/{first.tenant}", seq, previous, body) != digest:
             what = "its hash is not that of its bytes"
             report.add(Area.CHAIN, f"{EVENTS}, event {seq}", what, "the event was edited")

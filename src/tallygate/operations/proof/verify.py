@@ -135,6 +135,7 @@ def _is_of_ours(ledger: ForeignLedger, tenants: Sequence[str], told: Any) -> boo
     if not isinstance(run_id, str) or not isinstance(place, dict):
         return False
     seq, digest = place.get("seq"), place.get("hash")
+    # A line may have been made to harm: numbers beyond SQLite's would end the check.
     if type(seq) is not int or not 0 < seq < 2**63 or not isinstance(digest, str) or not run_id.isascii():
         return False
     having = [each for each in tenants if _has(ledger, each, run_id)]
