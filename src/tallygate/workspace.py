@@ -112,6 +112,7 @@ def _projects(folders: list[str], home: str) -> tuple[list[str], list[str], list
     """Of folders from the innermost outwards: repositories, all projects, and the folders where those begin."""
     repositories, projects, roots = list[str](), list[str](), list[str]()
     for folder in folders:
+        # A home folder under version control is no project around everything in it.
         if is_nobodys(Path(folder), Path(home)):
             break
         found = repository_of(folder, home)

@@ -93,6 +93,7 @@ class HookListener:
 def converse(connection: socketserver.StreamRequestHandler, dispatcher: HookDispatcher, token: str) -> None:
     """Answer one request; one that is not ours, or not whole, gets nothing."""
     words = connection.rfile.readline(HEADER_BYTES_MAX).decode("ascii", "replace").split()
+    # Nothing is answered to who has no token, not even that there is one; compared in a time that tells nothing of it.
     if len(words) != 9 or words[:2] != [GREETING, "1"] or not hmac.compare_digest(words[2].encode(), token.encode()):
         return
     client, event, guest = words[3], words[4], words[5] != "own"

@@ -225,6 +225,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _body(self) -> bytes:
         lengths = self.headers.get_all("Content-Length", [])
+        # Two lengths that differ are how one request is smuggled inside another: none of both is believed.
         if self.headers.get("Transfer-Encoding") is not None:
             if lengths or self.headers["Transfer-Encoding"].strip().lower() != "chunked":
                 raise _Refused(HTTPStatus.BAD_REQUEST, "the length of the body is told in two ways")
@@ -267,6 +268,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise _Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "only gzip is unpacked here")
         unpacker = zlib.decompressobj(_GZIP)
         try:
+            # One byte more than is taken tells that there is more, whatever a small body would unpack to.
             payload = unpacker.decompress(body, BODY_BYTES_MAX + 1)
         except zlib.error:
             raise _Refused(HTTPStatus.BAD_REQUEST, "the body is not gzip") from None

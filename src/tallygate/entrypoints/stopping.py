@@ -129,6 +129,8 @@ def running(client: str, parent: int, proc: Path = PROC) -> tuple[ClientProcess,
             if program.leaves_terminals_clean and not is_spoken_to(process.words):
                 ends = ends or _is_terminal(process.pid, 0, proc) is True
             return found if ends and _is_ours(process, program, proc) and _by_hand(process.pid, proc) else None
+        # Between a client and its hook stand launchers alone; above anything else it would be somebody else's client
+        # that is ended.
         if Path(process.program).name not in LAUNCHERS:
             return None
     return None

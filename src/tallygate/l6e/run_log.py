@@ -160,6 +160,7 @@ def _record(record: Any, where: str, at: int, *, exact: bool) -> KeptCall:
     cells = Cells(object_of(record, where), where)
     cost = cells.amount("cost_usd")
     prompt, completion = cells.tokens("prompt_tokens"), cells.tokens("completion_tokens")
+    # A count alone prices nothing: half of it would be taken for all.
     tokens = None if prompt is None or completion is None else Tokens(fresh_input=prompt, output=completion)
     if tokens is None:
         cells.remarks.add(Remark.TOKENS)

@@ -59,6 +59,8 @@ def sort_out(line: bytes, *, batches: bool) -> MessageBatch:
 def id_in(line: bytes) -> int | str | None:
     """The id of a request, also where the rest of it cannot be read; None where it has none that is valid."""
     depth = 0
+    # A request that cannot be read has to be refused by its id, or its client waits for ever: so the id is looked for
+    # without reading the rest, at the outermost level alone.
     for token in _TOKEN.finditer(line):
         text = token[0]
         if text in b"{[":

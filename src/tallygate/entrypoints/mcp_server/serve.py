@@ -208,6 +208,7 @@ def leave(runtime: Runtime, farewells: int = FAREWELLS) -> None:
     try:
         tenants = every_tenant(runtime)
         for _ in range(farewells):
+            # The client's last hook may still be on its way: it knows why the session ended, and this does not.
             if not any(sessions_left_open(tenant) for tenant in tenants):
                 return
             runtime.services.pause_us(FAREWELL_US)

@@ -159,6 +159,7 @@ class _Writer:
     def take(self, kept: KeptCall, number: int) -> None:
         """Take one call, unless the ledger has it is."""
         known = None
+        # Its own id, else that with a prefix: ids of the other program are not unique across its sessions.
         for name in _names(kept.call_id, 128, self._kept.session_id):
             found = self._tx.call(name)
             if found is None or found.session_id == self._session.session_id:
@@ -172,6 +173,7 @@ class _Writer:
         call = self._call(kept, name, number)
         if known is None:
             self._add(kept, call)
+        # Imported while it was open there: what it cost is known by now.
         elif known.state is CallState.EXPIRED and call.state is CallState.RECONCILED:
             self._correct(known, call)
         elif call.actual is not None and (known.actual, known.booked_nanos) != (call.actual, call.booked_nanos):
@@ -250,6 +252,8 @@ class _Writer:
 
     def _call(self, kept: KeptCall, name: str, number: int) -> Call:
         session = self._session
+        # A call without a time has the place of its session, one microsecond behind the call before: the order is all
+        # that is known.
         at = session.started_us + number if kept.at_us is None else min(kept.at_us, self._tx.at_us)
         resolved = max(at, min(kept.resolved_us or session.ended_us or at, self._tx.at_us))
         factor = kept.estimate_nanos * 1_000_000 // kept.raw_nanos if kept.raw_nanos else 1_000_000
@@ -343,6 +347,7 @@ class _Writer:
         self._tx.append(EVENT, [*changes, *self._changes], by=self._rt.by, note=note)
         self._brought.grown += 0 if self._brought.sessions or self._brought.grown else 1
         self._is_written = True
+        # A session of any length goes in pieces, so that none of them holds the ledger for long.
         self._changes, self._renamed_here = [], {}
 
 
