@@ -19,7 +19,7 @@ from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.sqlite.database import SqliteLedger, translated
 from tallygate.ledger.sqlite.files import FileLock
 
-_SIDECARS = ("-wal", "-shm")
+_BESIDE = ("-wal", "-shm")
 NOTHING_CHANGED = "Nothing was replaced. Give another backup."
 
 
@@ -41,13 +41,13 @@ def restore(path: Path, source: Path, *, at_us: int, lock_timeout_ms: int) -> Re
     lock = FileLock(path.with_name(path.name + ".lock"), timeout_ms=lock_timeout_ms)
     try:
         with lock:
-            _remove(new)
+            _clear(new)
             _copied(source, new)
             ends = _looked_through(new, source, at_us)
             # What lies in the ledger's place gets another name, and so does its log, which must not meet the new file.
             aside = path.with_name(f"{path.name}.before-restore-{as_datetime(at_us).strftime('%Y%m%dT%H%M%S%fZ')}")
             kept = aside if os.path.lexists(path) else None
-            for ending in ("", *_SIDECARS):
+            for ending in ("", *_BESIDE):
                 if os.path.lexists(f"{path}{ending}"):
                     Path(f"{path}{ending}").rename(f"{aside}{ending}")
             new.replace(path)
@@ -61,7 +61,7 @@ def restore(path: Path, source: Path, *, at_us: int, lock_timeout_ms: int) -> Re
         ) from error
     finally:
         with contextlib.suppress(OSError):
-            _remove(new)
+            _clear(new)
         lock.close()
 
 
@@ -74,7 +74,7 @@ def remove_unused(ledger: SqliteLedger) -> bool:
     ledger.close()
     for file in anchors:
         file.unlink(missing_ok=True)
-    _remove(ledger.path)
+    _clear(ledger.path)
     for file in anchors:
         with contextlib.suppress(OSError):  # somebody else's things stay, and so do the folders around them
             if [each.name for each in file.parent.iterdir()] == [IGNORE]:
@@ -111,7 +111,7 @@ def _copied(source: Path, new: Path) -> None:
 def _looked_through(new: Path, source: Path, at_us: int) -> Head:
     """The last event of a copy that opens and verifies; one of an older version is brought up to this one."""
     with translated(source):
-        ledger = SqliteLedger(new, clock=lambda: at_us, new_ledger_id=_no_id)
+        ledger = SqliteLedger(new, clock=lambda: at_us, new_ledger_id=_no_ledger)
         try:
             findings = audit(ledger)
             last = next(iter(ledger.rows("SELECT seq, hash, at_us FROM event ORDER BY id DESC LIMIT 1")), None)
@@ -126,10 +126,10 @@ def _looked_through(new: Path, source: Path, at_us: int) -> Head:
     return Head() if last is None else Head(*last)
 
 
-def _no_id() -> str:
+def _no_ledger() -> str:
     raise LedgerCorrupt("The backup has no ledger in it.", hint=NOTHING_CHANGED)
 
 
-def _remove(database: Path) -> None:
-    for ending in ("", *_SIDECARS, "-journal", ".lock"):
+def _clear(database: Path) -> None:
+    for ending in ("", *_BESIDE, "-journal", ".lock"):
         Path(f"{database}{ending}").unlink(missing_ok=True)
