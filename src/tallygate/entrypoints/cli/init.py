@@ -248,7 +248,7 @@ def _make_ledger(program: Program, settings: Settings) -> LedgerUnavailable | No
 
 def _remove_unused(program: Program, settings: Settings) -> None:
     """Take away the ledger that `init` made, where nothing ever came into it."""
-    from tallygate.ledger.audit.restoring import remove_unused
+    from tallygate.ledger.audit.rebuild import remove_unused
     from tallygate.ledger.sqlite.files import is_nothing
 
     if is_nothing(settings.paths.database):

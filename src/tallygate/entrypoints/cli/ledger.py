@@ -83,7 +83,7 @@ def restore(program: Program, file: Path, reason: str, as_json: bool) -> None:
     The backup has to verify; what lies in its place is kept beside it. Clients' transcripts are then read again, and
     the journal keeps what was there before, and why. Stop running servers first, or start them again afterwards.
     """
-    from tallygate.ledger.audit.restoring import restore as restored
+    from tallygate.ledger.audit.rebuild import restore as restored
 
     settings = program.settings()
     authority = program.authority(settings, of=Loosening.RESTORE)
