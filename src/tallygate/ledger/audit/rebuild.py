@@ -5,7 +5,6 @@ What lay there is kept, and nothing starts anew with nothing spent.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -189,12 +188,19 @@ def _made(copy: Path, new: Path, path: Path) -> Rebuilt:
     return Rebuilt(copy, chains.events, chains.last_us, chains.lost, tuple(left_out))
 
 
+def _opened(file: Path) -> sqlite3.Connection:
+    """A database that is only read; nothing that stands in its schema is run."""
+    # Without a log there is nothing that SQLite would have to write beside the file.
+    way = "mode=ro" if Path(f"{file}-wal").exists() else "mode=ro&immutable=1"
+    connection = sqlite3.connect(f"{file.absolute().as_uri()}?{way}", uri=True, isolation_level=None)
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
 def _damaged(copy: Path) -> sqlite3.Connection:
-    # Without a log there is nothing that SQLite would have to write beside the copy.
-    way = "mode=ro" if Path(f"{copy}-wal").exists() else "mode=ro&immutable=1"
-    connection = sqlite3.connect(f"{copy.absolute().as_uri()}?{way}", uri=True, isolation_level=None)
+    connection = _opened(copy)
     # With a schema that counts as writable SQLite also reads files that are too short or have a table it cannot parse.
-    for pragma in ("trusted_schema = OFF", "writable_schema = ON", "cell_size_check = ON", "mmap_size = 0"):
+    for pragma in ("writable_schema = ON", "cell_size_check = ON", "mmap_size = 0"):
         connection.execute(f"PRAGMA {pragma}")
     return connection
 
@@ -321,7 +327,6 @@ def _remove(database: Path) -> None:
 # A backup put in the ledger's place: looked through before, and what lay there is kept beside it.
 
 
-_BESIDE = ("-wal", "-shm")
 NOTHING_CHANGED = "Nothing was replaced. Give another backup."
 
 
@@ -343,13 +348,13 @@ def restore(path: Path, source: Path, *, at_us: int, lock_timeout_ms: int) -> Re
     lock = FileLock(path.with_name(path.name + ".lock"), timeout_ms=lock_timeout_ms)
     try:
         with lock:
-            _clear(new)
+            _remove(new)
             _copied(source, new)
             ends = _looked_through(new, source, at_us)
             # What lies in the ledger's place gets another name, and so does its log, which must not meet the new file.
             aside = path.with_name(f"{path.name}.before-restore-{as_datetime(at_us).strftime('%Y%m%dT%H%M%S%fZ')}")
             kept = aside if os.path.lexists(path) else None
-            for ending in ("", *_BESIDE):
+            for ending in ("", *_SIDECARS):
                 if os.path.lexists(f"{path}{ending}"):
                     Path(f"{path}{ending}").rename(f"{aside}{ending}")
             new.replace(path)
@@ -362,8 +367,8 @@ def restore(path: Path, source: Path, *, at_us: int, lock_timeout_ms: int) -> Re
             code="storage_failed",
         ) from error
     finally:
-        with contextlib.suppress(OSError):
-            _clear(new)
+        with suppress(OSError):
+            _remove(new)
         lock.close()
 
 
@@ -376,14 +381,14 @@ def remove_unused(ledger: SqliteLedger) -> bool:
     ledger.close()
     for file in anchors:
         file.unlink(missing_ok=True)
-    _clear(ledger.path)
+    _remove(ledger.path)
     for file in anchors:
-        with contextlib.suppress(OSError):  # somebody else's things stay, and so do the folders around them
+        with suppress(OSError):  # somebody else's things stay, and so do the folders around them
             if [each.name for each in file.parent.iterdir()] == [IGNORE]:
                 (file.parent / IGNORE).unlink()
             for folder in (file.parent, file.parent.parent):
                 folder.rmdir()
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         ledger.path.parent.rmdir()
     return True
 
@@ -400,11 +405,8 @@ def _copied(source: Path, new: Path) -> None:
     if found.st_size == 0:
         raise LedgerCorrupt(f"The backup {source} is empty.", hint=NOTHING_CHANGED)
     os.close(create(new))
-    # Without a log there is nothing that SQLite would have to write beside the backup.
-    way = "mode=ro" if Path(f"{source}-wal").exists() else "mode=ro&immutable=1"
     try:
-        with closing(sqlite3.connect(f"{source.absolute().as_uri()}?{way}", uri=True)) as old:
-            old.execute("PRAGMA trusted_schema = OFF")
+        with closing(_opened(source)) as old:
             old.execute("VACUUM INTO :target", {"target": str(new.absolute())})
     except sqlite3.DatabaseError as error:
         raise LedgerCorrupt(f"The backup {source} cannot be read: {error}.", hint=NOTHING_CHANGED) from error
@@ -430,8 +432,3 @@ def _looked_through(new: Path, source: Path, at_us: int) -> Head:
 
 def _no_ledger() -> str:
     raise LedgerCorrupt("The backup has no ledger in it.", hint=NOTHING_CHANGED)
-
-
-def _clear(database: Path) -> None:
-    for ending in ("", *_BESIDE, "-journal", ".lock"):
-        Path(f"{database}{ending}").unlink(missing_ok=True)
