@@ -178,6 +178,7 @@ class StoreReader(
         found = self._all(SELECT_SESSION_WITH_BUDGETS, session_id=session_id)
         if not found:
             return None
+        # One query for both: each step asks for them, and a second one would cost as much again.
         width = len(rows.SESSION.columns)
         return rows.to_session(found[0][:width]), tuple(rows.to_budget(row[width:]) for row in found)
 
@@ -191,6 +192,7 @@ class StoreReader(
     def budgets_named(self, budget_ids: Sequence[str]) -> list[Budget]:
         """Those of these budgets that there are."""
         found: list[Budget] = []
+        # SQLite takes so many parameters in one statement, and no more.
         for start in range(0, len(budget_ids), _NAMES_PER_QUERY):
             names = {f"b{number}": name for number, name in enumerate(budget_ids[start : start + _NAMES_PER_QUERY])}
             listed = ", ".join(f":{name}" for name in names)

@@ -71,10 +71,12 @@ class _Chains:
 
     def holds(self, tenant: Any, link: Link) -> bool:
         """Whether an event follows the last one that was kept."""
+        # SQLite keeps in a column whatever it is given: a damaged page may hold anything.
         kinds = (type(tenant), type(link.seq), type(link.body), type(link.hash))
         if kinds != (str, int, bytes, bytes):
             self.end(f"event {self.events + 1} is none")
             return False
+        # Behind a break nothing of this tenant can be told from what was put in; the others go on.
         if tenant in self.ended:
             return False
         broken = self.walks.setdefault(tenant, Walk(f"{self.ledger_id}/{tenant}")).take(link)
@@ -107,6 +109,8 @@ def rebuild(path: Path, *, at_us: int, lock_timeout_ms: int) -> Rebuilt | None:
     new = path.with_name(path.name + ".rebuilding")
     try:
         with translated(path), lock:
+            # All of it is done beside the ledger: until the new one has passed the audit nothing of the old one is
+            # touched.
             copy = _quarantined(path, at_us)
             try:
                 rebuilt = _made(copy, new, path)
@@ -377,6 +381,7 @@ def remove_unused(ledger: SqliteLedger) -> bool:
     with ledger.writing():
         if next(iter(ledger.rows("SELECT 1 FROM event LIMIT 1")), None) is not None:
             return False
+    # The anchor goes first: without its ledger it would say for ever that one was taken away.
     anchors = () if ledger.anchor is None else ledger.anchor.files
     ledger.close()
     for file in anchors:
@@ -407,6 +412,7 @@ def _copied(source: Path, new: Path) -> None:
     os.close(create(new))
     try:
         with closing(_opened(source)) as old:
+            # SQLite itself copies what is committed, with what stands in the log, and each page as it reads it.
             old.execute("VACUUM INTO :target", {"target": str(new.absolute())})
     except sqlite3.DatabaseError as error:
         raise LedgerCorrupt(f"The backup {source} cannot be read: {error}.", hint=NOTHING_CHANGED) from error
