@@ -281,6 +281,11 @@ class App:
         services = replace(self.runtime.services, ledger=deferred, locks=LockBook())
         return replace(self, deferred=deferred, runtime=replace(self.runtime, services=services))
 
+    def beside(self, ledger: Ledger) -> App:
+        """The same program on something else than its ledger, which is not opened."""
+        runtime = runtime_of(self.start, self.settings, ledger, self.presence, self.seen, by=self.runtime.by)
+        return replace(self, runtime=runtime)
+
     def receive(self, stop: threading.Event) -> None:
         """Hear what clients tell of their requests until `stop` is set; at once over where that is switched off."""
         usage = self.settings.usage

@@ -355,6 +355,7 @@ def test_a_file_that_was_mended_is_told_no_more(run_json, damaged):
 
 def test_a_line_that_takes_away_is_named_and_the_user_alone_lowers(run, run_json, home):
     write_claude(home, [1])
+    run("sync")
     cost = run_json("usage")["total"]["cost"]
     nothing = {"input_tokens": 0, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}
     write_claude(home, [1], model="ollama/foo", output=51, usage=nothing)

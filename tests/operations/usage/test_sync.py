@@ -349,9 +349,9 @@ def test_a_process_beside_brings_the_same_rows(world, user, take, beside, tmp_pa
 
 
 SHORT_LIVED = """
-import itertools, sys; sys.path[:] = sys.argv[1:]
-import tallygate.clients.feed; real = feed.pieces
-feed.pieces = lambda wanted: itertools.islice(real(wanted), 3); feed.serve()
+import itertools, sys; sys.path[:] = sys.argv[2:]
+from tallygate.clients import feed; real = feed.pieces
+feed.pieces = lambda *wanted: itertools.islice(real(*wanted), 3); feed.serve(int(sys.argv[1]))
 """
 NONSENSE = "import sys; sys.stdin.buffer.read(); sys.stdout.write('no pickle')"
 
@@ -395,7 +395,7 @@ def test_an_interrupt_ends_the_process_beside(user, take, beside, monkeypatch):
     write_all(user)
     started = []
     real = feed._started
-    monkeypatch.setattr(feed, "_started", lambda: started.append(real()) or started[-1])
+    monkeypatch.setattr(feed, "_started", lambda turns: started.append(real(turns)) or started[-1])
 
     def interrupt(step):
         if step.files_done:

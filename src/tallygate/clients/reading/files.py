@@ -549,6 +549,21 @@ def _change(file: IO[bytes], info: os.stat_result, position: FilePosition | None
     return FileState.GROWN if mark_of(file, position.offset) == position.mark else FileState.REPLACED
 
 
+def still_stands(path: Path, position: FilePosition) -> bool:
+    """Whether everything that was read of a file stands in it still, so that it can be read on from there."""
+    try:
+        opened = open_regular(path, seen_of(position))
+        if opened is None:
+            return True
+        file, info = opened
+        if file is None:
+            return False
+        with file:
+            return _change(file, info, position, packed=not position.mark) is FileState.GROWN
+    except OSError:
+        return False
+
+
 def written_at(info: os.stat_result) -> datetime:
     """When a file was written last, by its own word; a date that no calendar has is none."""
     try:

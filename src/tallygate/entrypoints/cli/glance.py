@@ -11,9 +11,9 @@ from tallygate.clients.registry import REGISTRY
 from tallygate.core.gate.wording import off_told
 from tallygate.core.money import adding_up, format_amount
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.limits import first_look
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
 from tallygate.entrypoints.cli.program import Program
+from tallygate.entrypoints.cli.sync import first_look
 from tallygate.entrypoints.cli.whereabouts import installation
 from tallygate.operations.lock_book import off_at_a_look
 from tallygate.operations.views.history import last_spent_us, spent_lately

@@ -24,10 +24,10 @@ from tallygate.core.money import format_amount
 from tallygate.core.words import BudgetMode
 from tallygate.editing.edits import FileEdits, Whole
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.limits import Asked, Limits, forget_first_look, starting_limits
+from tallygate.entrypoints.cli.limits import Asked, Limits, starting_limits
 from tallygate.entrypoints.cli.options import ClientChoice, as_json_option
 from tallygate.entrypoints.cli.program import FAILED, Program, pass_program
-from tallygate.entrypoints.cli.sync import read_news
+from tallygate.entrypoints.cli.sync import forget_first_look, read_news
 from tallygate.entrypoints.cli.whereabouts import hook_program, installation
 from tallygate.entrypoints.cli.whose import changes_users_client
 from tallygate.machine import own_system

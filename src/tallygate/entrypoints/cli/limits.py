@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import click
 
@@ -19,15 +16,9 @@ from tallygate.core.words import BudgetMode
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
 from tallygate.entrypoints.cli.program import FAILED, Program
-from tallygate.entrypoints.cli.sync import read_news
-from tallygate.ledger.sqlite.files import is_nothing
+from tallygate.entrypoints.cli.sync import first_look
 from tallygate.operations.views.history import Past, past
 from tallygate.settings import OnFault, Settings
-from tallygate.settings.load import cache_folder
-from tallygate.surroundings import around_here
-
-if TYPE_CHECKING:
-    from tallygate.app import App
 
 _ZONE = """\
 # When your days begin: dates are shown, and budgets renew, by this zone.
@@ -97,29 +88,6 @@ class Asked:
         return self.observe or self.session is not None or self.day is not None
 
 
-@contextmanager
-def first_look(program: Program, settings: Settings, *, writing: bool = True) -> Iterator[App]:
-    """The ledger, with what is new in it; before there is one, a passing one in the cache folder.
-
-    Without `writing` a ledger that is there is shown as it stands.
-    """
-    if is_nothing(settings.paths.database) and not settings.paths.is_installed:
-        folder = cache_folder(around_here()) / "first-look"
-        paths = replace(
-            settings.paths, data_dir=folder, database=folder / "ledger.db", key_dir=folder / "keys", by_variable=True
-        )
-        settings, writing = replace(settings, paths=paths), True
-    with program.opened(settings, by="init") as app:
-        if writing:
-            read_news(app.runtime)
-        yield app
-
-
-def forget_first_look() -> None:
-    """Take the passing ledger away: there is a real one now."""
-    shutil.rmtree(cache_folder(around_here()) / "first-look", ignore_errors=True)
-
-
 def starting_limits(
     program: Program, settings: Settings, asked: Asked, *, subscribed: Sequence[str], dry_run: bool
 ) -> Limits:
@@ -158,7 +126,7 @@ def starting_limits(
 def _known(program: Program, settings: Settings, *, writing: bool) -> Past:
     """What was spent so far; what cannot be read is said, and counts as nothing."""
     try:
-        with first_look(program, settings, writing=writing) as app:
+        with first_look(program, settings, by="init", reading=writing) as app:
             return past(app.runtime, zone_of(shown_zone(settings)))
     except (LedgerUnavailable, OSError) as error:
         output.aside(f"what was spent so far cannot be read ({error}), so nothing is proposed from it.")

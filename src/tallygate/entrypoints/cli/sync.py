@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import tzinfo
+from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,11 +23,18 @@ from tallygate.entrypoints.cli.options import ClientChoice
 from tallygate.entrypoints.cli.output import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.unread import MEANING, open_questions, unread_json, unread_text
+from tallygate.ledger.sqlite.files import is_nothing
 from tallygate.operations.learning.estimates import has_learned
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.usage.sync import FileFault, SyncProgress, SyncReport, unseen_sync, watch
 from tallygate.operations.usage.sync import sync as synced
 from tallygate.operations.views.usage import what_is_open
+from tallygate.settings import Settings
+from tallygate.settings.load import cache_folder
+from tallygate.surroundings import around_here
+
+if TYPE_CHECKING:
+    from tallygate.app import App
 
 _FAULTS_SHOWN = 20
 # Fewer new responses say little about the next one.
@@ -132,6 +141,55 @@ def report_json(report: SyncReport) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def first_look(
+    program: Program, settings: Settings, *, by: str = "cli", reading: bool = True, clients: tuple[str, ...] = ()
+) -> Iterator[App]:
+    """The program with what is new in its ledger; before there is one, with what clients wrote down and no ledger.
+
+    Without `reading` what is known is shown as it stands.
+    """
+    with program.opened(settings, by=by) as app:
+        if not is_nothing(settings.paths.database) or settings.paths.is_installed or _was_there(app):
+            if reading:
+                read_news(app.runtime, clients)
+            yield app
+            return
+        from tallygate.operations.usage.first_look import FirstLook, look
+
+        first = FirstLook(app.runtime.tenant)
+        looking = app.beside(first)
+        with progress_bar() as progress:
+            around = looking.runtime.workspace.around
+            report = look(
+                looking.runtime,
+                first,
+                _kept_in(),
+                environ=around.environ,
+                home=around.home,
+                clients=clients,
+                reading=reading,
+                progress=progress,
+            )
+        _say(report)
+        yield looking
+
+
+def _was_there(app: App) -> bool:
+    """Whether there was a ledger: one that is gone is missed, and nothing is shown in its place."""
+    return app.anchor.read().newest is not None and not app.anchor.has_passed()
+
+
+def _kept_in() -> Path:
+    """Where is kept what was read before there is a ledger."""
+    return cache_folder(around_here()) / "first-look"
+
+
+def forget_first_look() -> None:
+    """Take away what was kept of the first look: it is on record now."""
+    shutil.rmtree(_kept_in(), ignore_errors=True)
+
+
 def read_news(rt: Runtime, clients: tuple[str, ...] = ()) -> None:
     """Read what is new before it is shown; a ledger that somebody else is writing to is shown as it is."""
     try:
@@ -142,15 +200,20 @@ def read_news(rt: Runtime, clients: tuple[str, ...] = ()) -> None:
                 home=rt.workspace.around.home,
                 clients=clients,
                 progress=progress,
+                kept_in=_kept_in(),
             )
     except LedgerUnavailable as busy:
         if busy.code != "lock_timeout":
             raise
         output.aside("the ledger is in use by another program; what it holds so far is shown.")
     else:
-        say_faults(report.faults)
-        for text in report.misnamed:
-            output.aside(f"{text}.")
+        _say(report)
+
+
+def _say(report: SyncReport) -> None:
+    say_faults(report.faults)
+    for text in report.misnamed:
+        output.aside(f"{text}.")
 
 
 def say_faults(faults: Sequence[FileFault]) -> None:

@@ -18,9 +18,10 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import ClientChoice, as_csv_option, as_json_option, limit_option
 from tallygate.entrypoints.cli.output import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
-from tallygate.entrypoints.cli.sync import read_news, reading_first
+from tallygate.entrypoints.cli.sync import first_look, read_news, reading_first
 from tallygate.entrypoints.cli.unread import ODD_REPORTS, open_questions, unread_json
 from tallygate.ledger.port import Anomaly
+from tallygate.ledger.sqlite.files import is_nothing
 from tallygate.operations.views.usage import UsageView, UsageWanted, list_usage
 from tallygate.reports.usage import ALWAYS_US, By, UsageLine, UsagePart, csv_of
 from tallygate.workspace import written_out
@@ -105,7 +106,7 @@ def usage(
     settings = program.settings()
     time_zone, what = shown_zone(settings), By(by)
     zone = zone_of(time_zone)
-    with program.opened(settings) as app:
+    with first_look(program, settings, reading=syncing, clients=clients) as app:
         rt = app.runtime
         now = rt.services.clock_us()
         chosen = UsageWanted(
@@ -117,8 +118,6 @@ def usage(
             every=None if every is None else By(every),
             tenant=tenant,
         )
-        if syncing:
-            read_news(rt, clients)
         view = list_usage(rt, chosen, by=what, zone=zone, limit=limit)
         last = (
             None
@@ -165,7 +164,10 @@ def anomalies(program: Program, as_json: bool) -> None:
     made neither before that began nor after now. It counts when it is read.
     """
     settings = program.settings()
-    with program.opened(settings) as app, app.ledger.reading(app.runtime.tenant) as reader:
+    with (
+        first_look(program, settings, reading=is_nothing(settings.paths.database)) as app,
+        app.runtime.reading() as reader,
+    ):
         found, count = reader.anomalies(_ANOMALIES_SHOWN), reader.count_anomalies()
         odd, odd_count = reader.call_anomalies(_ANOMALIES_SHOWN), reader.count_call_anomalies()
     if as_json:
@@ -256,6 +258,8 @@ def correct(
     settings = program.settings()
     authority = program.authority(settings)
     with program.opened(settings) as app:
+        if is_nothing(settings.paths.database):
+            read_news(app.runtime)
         done = correct_usage(app.runtime, response, counts, model=model, reason=reason, authority=authority)
     before, after = done.before, done.after
     if as_json:

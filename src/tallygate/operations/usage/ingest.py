@@ -396,7 +396,7 @@ class _Batch:
         """Keep what was told against responses that are booked, each once."""
         for (whose, key, kind), row in self._pricer.suspect.items():
             if whose == client and self._stored.has(key) and not self._tx.has_anomaly(client, key, kind):
-                seen = Anomaly(client, key, kind.value, row.session, _in_a_line(row), self._tx.at_us)
+                seen = Anomaly(client, key, kind.value, row.session, in_a_line(row), self._tx.at_us)
                 self.changes.append(Insert("usage_anomaly", USAGE_ANOMALY.row(seen)))
 
     def take_waiting(self) -> None:
@@ -447,7 +447,7 @@ class _Batch:
         return Priced(self.meter.count(stored, befores), basis)
 
 
-def _in_a_line(row: ObservedUsage) -> str:
+def in_a_line(row: ObservedUsage) -> str:
     """What a row tells, in a line."""
     tokens = row.tokens
     written = tokens.cache_write_5m + tokens.cache_write_1h

@@ -28,10 +28,16 @@ def named(
     }
     if not nameless:
         return rows
+    together: dict[tuple[str, str], list[tuple[str, str]]] = {
+        (row.client, row.session): [] for row in nameless.values()
+    }
+    for key, row in rows.items():
+        if (row.client, row.session) in together:
+            together[row.client, row.session].append(key)
     rows |= nameless  # what a reader took from the line before may be free as well
     with rt.reading() as reader:
         for key, row in nameless.items():
-            near = [each for each in rows.values() if (each.client, each.session) == (row.client, row.session)]
+            near = [rows[each] for each in together[row.client, row.session]]
             for model, provider in _neighbours(reader, row, [each for each in near if each.model]):
                 guess = replace(row, model=model, odd=joined_odd(row.odd, (GUESSED_MODEL,)))
                 if not is_free(guess) and not is_free(replace(guess, provider=provider)):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from tallygate.clients.feed import FileToRead, pieces, pieces_from_beside
-from tallygate.clients.reading.files import Batch, FileState, ends_at, may_be_searched, missing, nothing
+from tallygate import __version__
+from tallygate.clients.feed import FileToRead, Piece, pieces, pieces_from_beside
+from tallygate.clients.kept import KeptReadings, batches_of
+from tallygate.clients.reading.files import Batch, FileState, TranscriptFile, ends_at, may_be_searched, missing, nothing
 from tallygate.clients.reading.lines import Skip
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, TallygateError
@@ -82,36 +84,27 @@ def sync(
     clients: Sequence[str] | None = None,
     since_us: int | None = None,
     progress: Callable[[SyncProgress], None] = unseen_sync,
+    kept_in: Path | None = None,
 ) -> SyncReport:
     """Read what is new in every transcript and store it; what is wrong with one file is reported, never fatal.
 
     `clients` are names of REGISTRY.sources, all by default; `since_us` leaves out files that were last written before.
+    What was read before there was a ledger is taken from where it is kept, and read on from there.
     Raises only what concerns the ledger as a whole. Interrupted at any moment, the next sync goes on from there.
     """
     report = SyncReport()
     began_us = rt.services.clock_us()
-    wanted = _wanted(rt, _named(clients), environ=environ, home=home, since_us=since_us, report=report)
-    fresh = sum(_size(want.file.path) for want in wanted if want.position is None)
+    wanted = files_wanted(rt, clients, environ=environ, home=home, since_us=since_us, report=report)
     store = _Store(rt, wanted, report)
-    progress(SyncProgress(0, report.files, 0))
-    changed = False
-    is_large = fresh > WORTH_A_PROCESS
     list_prices = rt.workspace.prices.catalog.providers
+    kept = _taken_over(wanted, store, kept_in)
+    is_large = is_much(wanted)
+    progress(SyncProgress(0, report.files, store.rows))
     with (
-        _uncollected() if is_large else nullcontext(),
+        uncollected() if is_large else nullcontext(),
         closing(pieces_from_beside(wanted, list_prices) if is_large else pieces(wanted)) as found,
     ):
-        for piece in found:
-            if piece.batch is not None:
-                changed = changed or piece.batch.position is not None
-                store.take(piece.number, piece.batch)
-                continue
-            if piece.fault is not None:
-                store.failed(piece.number, piece.fault)
-            report.read += changed
-            report.unchanged += not changed
-            changed = False
-            progress(SyncProgress(piece.number + 1, report.files, store.rows))
+        take_all(found, store, progress, kept)
     store.flush()
     _forget_opened(rt)
     if clients is None and since_us is None:
@@ -121,8 +114,60 @@ def sync(
     return report
 
 
+def _taken_over(wanted: list[FileToRead], store: _Store, kept_in: Path | None) -> set[int]:
+    """Store what was kept of files that the ledger does not know; answers with which these are."""
+    if kept_in is None or all(want.position is not None for want in wanted):
+        return set()
+    kept = KeptReadings(kept_in, __version__).load()
+    taken = set()
+    for number, want in enumerate(wanted):
+        batches = batches_of(kept, want.file) if want.position is None else []
+        for batch in batches:
+            store.take(number, batch)
+        position = batches[-1].position if batches else None
+        if position is not None:
+            wanted[number] = FileToRead(want.file, position.as_json())
+            taken.add(number)
+    return taken
+
+
+def is_much(wanted: Sequence[FileToRead]) -> bool:
+    """Whether so much is new that a process beside this one is worth its start."""
+    return sum(_size(want.file.path) for want in wanted if want.position is None) > WORTH_A_PROCESS
+
+
+class Taker(Protocol):
+    """Who takes what is read of files, by their numbers, and how many rows that were."""
+
+    rows: int
+    report: SyncReport
+
+    def take(self, number: int, batch: Batch, data: bytes | None) -> None: ...
+    def failed(self, number: int, why: str) -> None: ...
+
+
+def take_all(
+    found: Iterable[Piece], taker: Taker, progress: Callable[[SyncProgress], None], kept: Collection[int] = ()
+) -> None:
+    """Hand over everything that is read, and count the files; of those that are `kept` something came already."""
+    report = taker.report
+    changed = False
+    for piece in found:
+        if piece.batch is not None:
+            changed = changed or piece.batch.position is not None
+            taker.take(piece.number, piece.batch, piece.data)
+            continue
+        if piece.fault is not None:
+            taker.failed(piece.number, piece.fault)
+        changed = changed or piece.number in kept
+        report.read += changed
+        report.unchanged += not changed
+        changed = False
+        progress(SyncProgress(piece.number + 1, report.files, taker.rows))
+
+
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def uncollected() -> Iterator[None]:
     """Do not look for objects that hold themselves: responses do not, and to go through so many takes a fifth more."""
     was_on = gc.isenabled()
     gc.disable()
@@ -164,17 +209,18 @@ def _named(clients: Sequence[str] | None) -> list[str]:
     return [name for name in REGISTRY.sources if not clients or name in wanted]
 
 
-def _wanted(
+def files_wanted(
     rt: Runtime,
-    names: Sequence[str],
+    clients: Sequence[str] | None,
     *,
     environ: Mapping[str, str],
     home: Path,
-    since_us: int | None,
     report: SyncReport,
+    since_us: int | None = None,
 ) -> list[FileToRead]:
-    found = [file for name in names for file in REGISTRY.sources[name].discover(environ, home)]
-    report.misnamed = [text for name in names for text in misnamed(name, environ, home)]
+    """The files of some clients, all by default, in the order in which they are read, each with how far it was."""
+    found = files_of(clients, environ, home)
+    report.misnamed = [text for name in _named(clients) for text in misnamed(name, environ, home)]
     if since_us is not None:
         chosen = [file for file in found if _written_us(file.path) >= since_us]
         report.older, found = len(found) - len(chosen), chosen
@@ -185,6 +231,11 @@ def _wanted(
     # together the one that ends first is read first: a copy goes on after what it was made from.
     fresh = sorted((want for want in wanted if want.position is None), key=lambda want: ends_at(want.file.path))
     return [want for want in wanted if want.position is not None] + fresh
+
+
+def files_of(clients: Sequence[str] | None, environ: Mapping[str, str], home: Path) -> list[TranscriptFile]:
+    """The files of some clients, all by default."""
+    return [file for name in _named(clients) for file in REGISTRY.sources[name].discover(environ, home)]
 
 
 def _forget_opened(rt: Runtime) -> None:
@@ -230,44 +281,54 @@ _FAULTS = {
 }
 
 
-class _Store:
+class Told:
+    """Says in the report what was read of files, and what is wrong with them."""
+
+    def __init__(self, wanted: Sequence[FileToRead], report: SyncReport) -> None:
+        self.rows = 0
+        self.wanted = wanted
+        self.report = report
+
+    def told(self, number: int, batch: Batch) -> FileReading:
+        """What a batch brought, as it is stored."""
+        if batch.change in _FAULTS:
+            self.fault(number, _FAULTS[batch.change])
+        reading = reading_of(self.wanted[number].file, batch)
+        self.report.skipped.update(reading.skipped)
+        self.report.bytes_read += batch.report.bytes_read
+        return reading
+
+    def fault(self, number: int, why: str) -> None:
+        file = self.wanted[number].file
+        self.report.faults.append(FileFault(file.client, key_of(file.path), cleaned(why, _FAULT_MAX)))
+
+
+class _Store(Told):
     """Puts batches of one or of many files into commits of a bounded size."""
 
     def __init__(self, rt: Runtime, wanted: Sequence[FileToRead], report: SyncReport) -> None:
-        self.rows = 0
+        super().__init__(wanted, report)
         self._rt = rt
-        self._wanted = wanted
-        self._report = report
         self._waiting: list[FileReading] = []
         self._held = 0
         self._faulty: set[str] = set()
 
-    def take(self, number: int, batch: Batch) -> None:
+    def take(self, number: int, batch: Batch, _data: bytes | None = None) -> None:
         """Store a batch with the next commit; its position goes with the last of its rows."""
-        file = self._wanted[number].file
-        if batch.change in _FAULTS:
-            self.fault(number, _FAULTS[batch.change])
-        skipped = {reason.value: count for reason, count in batch.report.skipped.items()}
-        self._report.skipped.update(skipped)
-        self._report.bytes_read += batch.report.bytes_read
-        reading = reading_of(file, batch)
+        reading = self.told(number, batch)
         if batch.position is None and not batch.rows and not reading.unread.why:
             return
         rows = batch.rows
         cut = 0
         while len(rows) - cut > ROWS_A_COMMIT:
-            self._add(FileReading(file.client, reading.path, rows[cut : cut + ROWS_A_COMMIT]))
+            self._add(FileReading(reading.client, reading.path, rows[cut : cut + ROWS_A_COMMIT]))
             cut += ROWS_A_COMMIT
         self._add(replace(reading, rows=rows[cut:]))
-
-    def fault(self, number: int, why: str) -> None:
-        file = self._wanted[number].file
-        self._report.faults.append(FileFault(file.client, key_of(file.path), cleaned(why, _FAULT_MAX)))
 
     def failed(self, number: int, why: str) -> None:
         """Keep that a file could not be read, whatever went wrong, and say it."""
         self.fault(number, why)
-        self._add(reading_of(self._wanted[number].file, nothing(FileState.UNREADABLE)))
+        self._add(reading_of(self.wanted[number].file, nothing(FileState.UNREADABLE)))
 
     def flush(self) -> None:
         """Commit what waits. A row that cannot be stored is reported, all the others are stored."""
@@ -288,7 +349,7 @@ class _Store:
             [reading] = readings
             if len(reading.rows) <= 1:
                 why = cleaned(f"it cannot be stored: {type(error).__name__}: {error}", _FAULT_MAX)
-                self._report.faults.append(FileFault(reading.client, reading.path, why))
+                self.report.faults.append(FileFault(reading.client, reading.path, why))
                 self._faulty.add(reading.path)
                 return
             # Where it was left is not kept, so that it is tried again the next time.
@@ -315,7 +376,7 @@ class _Store:
                 # Other importers want the same lock, and none of them is in a hurry.
                 if busy.code != "lock_timeout" or tries == _TRIES:
                     raise
-        self._report.taken += taken
+        self.report.taken += taken
         if taken.refused:
-            self._report.skipped[REFUSED] += taken.refused
+            self.report.skipped[REFUSED] += taken.refused
         self.rows += sum(len(reading.rows) for reading in readings)
