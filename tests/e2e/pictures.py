@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from html import escape
 from pathlib import Path
 
+from tests.e2e.checking import RAISE
 from tests.e2e.driving import Machine
 from tests.e2e.mock_api import MockApi, dollars_of
 from tests.e2e.programs import ClaudeCode
@@ -23,7 +24,7 @@ from tests.e2e.wire import Tokens, Turn
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "pictures"
 
-COLUMNS, LINE, MARGIN, CHARACTER = 92, 20, 24, 8.43
+COLUMNS, LINE, MARGIN, CHARACTER = 100, 20, 24, 8.43
 # What is drawn on, written with, and marked by: on a light page and on a dark one.
 THEMES = {"": ("#ffffff", "#1f2328", "#656d76", "#cf222e"), "-dark": ("#0d1117", "#e6edf3", "#8b949e", "#ff7b72")}
 MODELS = {"claude-opus-4-7": (7, 90_000), "claude-sonnet-4-6": (20, 40_000), "claude-haiku-4-5": (9, 12_000)}
@@ -108,12 +109,12 @@ def halt(folder: Path, clients: Path) -> list[str]:
         api.play(*(Turn("Looking.", (client.shell(f"echo {number} >> notes"),), costly) for number in range(9)))
         here.init(f"{dollars_of(client.model, costly) * 5 / 2:.2f}")
         stopped = claude("Add a search box.")
-        [budget] = here.asked("budget", "list")["budgets"]
-        short = budget["budget_id"][-8:]
-        raised = here.tallygate("budget", "raise", short, "2.00").stdout
+        told = RAISE.search("\n".join(stopped))
+        assert told is not None, "nobody said how to go on"
+        raised = here.tallygate("budget", "raise", told[1], told[2]).stdout
         api.play(Turn("The search box stands above the list, and finds by name and by tag."))
         on = claude("--continue", "Go on.")
-    command = f"\x1b[1m$ tallygate budget raise {short} 2\x1b[0m"
+    command = f"\x1b[1m$ {told[0]}\x1b[0m"
     return [*stopped, "", command, *raised.splitlines(), "", *on]
 
 
