@@ -170,6 +170,7 @@ NAMED = {
     "entrypoints/cli/options.py": "the ways to write a client's name, by an example",
     "entrypoints/cli/output.py": "an id of a session as an example",
     "entrypoints/hook.py": "lists that are written from the registry",
+    "entrypoints/mcp_server/session_tools.py": "the name of one as an example, for the model that fills it in",
     "operations/bills/keys.py": "names a provider's bills, not its client",
     "operations/budgets/of_settings.py": "an id of a model as an example",
     "operations/views/prices.py": "ids of models that are shown as examples",
