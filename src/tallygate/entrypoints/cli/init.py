@@ -23,7 +23,7 @@ from tallygate.core.errors import InvalidArgument, LedgerUnavailable, NotFound, 
 from tallygate.core.money import format_amount
 from tallygate.core.words import BudgetMode
 from tallygate.editing.edits import FileEdits, Whole
-from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli import leaving, output
 from tallygate.entrypoints.cli.limits import Asked, Limits, starting_limits
 from tallygate.entrypoints.cli.options import ClientChoice, as_json_option
 from tallygate.entrypoints.cli.program import FAILED, Program, pass_program
@@ -34,7 +34,7 @@ from tallygate.machine import own_system
 from tallygate.operations.usage.telemetry import TOKEN_FILE, token_of
 from tallygate.settings import OnFault, Settings, places
 from tallygate.settings.installed import PLACES_FILE, InstalledPlaces, install_folder, read_installed, worth_keeping
-from tallygate.settings.load import PROJECT_FILE, cache_folder
+from tallygate.settings.load import PROJECT_FILE
 from tallygate.settings.model import TelemetryMode as Receive
 from tallygate.settings.variables import PATH_VARIABLES
 from tallygate.settings.zones import machine_zone
@@ -145,25 +145,42 @@ def init(
     type=click.Choice([scope.value for scope in InstallScope]),
     help="Only there; both where it is not given.",
 )
+@click.option("--data", is_flag=True, help="Also remove what Tallygate keeps: ledger, keys, caches, its settings.")
+@click.option("--yes", is_flag=True, help="Ask nothing.")
 @click.option("--dry-run", is_flag=True, help="Name the files that would change, and change nothing.")
 @click.option("--diff", is_flag=True, help="Show how files would change, and change nothing.")
 @as_json_option
 @pass_program
 def uninstall(
-    program: Program, *, names: tuple[str, ...], scope: str | None, dry_run: bool, diff: bool, as_json: bool
+    program: Program,
+    *,
+    names: tuple[str, ...],
+    scope: str | None,
+    data: bool,
+    yes: bool,
+    dry_run: bool,
+    diff: bool,
+    as_json: bool,
 ) -> int:
     """Take Tallygate out of clients.
 
     A file that is still as `tallygate init` left it becomes what it was before, byte for byte. In one that you have
     edited since, Tallygate's entries alone are removed. The ledger and its history stay; one without any goes.
+
+    With --data nothing of the program stays: the ledger with its whole history, keys, anchors, caches and the settings
+    file that init began go for good, once you have seen the list. Run logs belong to your projects and stay, and so
+    does every file that is not the program's own.
     """
     from tallygate.editing.manifest import Manifest
     from tallygate.operations.setup.install import carry_out, plan_uninstall, told_apart
 
     dry_run = dry_run or diff
+    if data and (names or scope is not None):
+        raise InvalidArgument("--data", "--data takes everything away: it goes with neither --client nor --scope.")
     settings = program.settings()
     authority = program.authority(settings, of=None if dry_run else Loosening.UNINSTALL)
     where = surroundings(settings)
+    logs = leaving.run_logs(program, settings)
     if scope is not None:
         _check_project(InstallScope(scope), where)
     scopes = (
@@ -177,20 +194,24 @@ def uninstall(
         partial(plan_uninstall, where=where, scopes=scopes, manifest=manifest),
     )
     plan = plan_uninstall(clients, where, scopes, manifest)
+    if data:
+        leaving.ask_for_all(leaving.things_of(settings), logs, yes=yes, dry_run=dry_run)
     if not dry_run:
         authority = _for_clients(authority, plan, where, Loosening.UNINSTALL)
         carry_out(plan, manifest, authority, Loosening.UNINSTALL)
         _note(program, settings, authority, Loosening.UNINSTALL)
-        if not manifest.records:
+        if not manifest.records and not data:
             _remove_unused(program, settings)
+            leaving.tidy(settings)
     _say(plan, clients, broken, dry_run=dry_run, diff=diff, as_json=as_json, verb="taken out")
-    if not plan.records and not as_json and (stays := _staying(settings)):
-        would = "would stay" if dry_run else "stays"
-        output.aside(
-            f"What {would}: {', '.join(map(str, stays))}; run logs in the folder .l6e of projects. To leave nothing, "
-            "delete these by hand."
-        )
-    return FAILED if broken else 0
+    gone = True
+    if data and (broken or manifest.records) and not dry_run:
+        output.aside("what Tallygate keeps stays, since it is not out of every client.")
+    elif data and not dry_run:
+        gone = leaving.take_all(leaving.things_of(settings))
+    elif not plan.records and not data and not as_json:
+        leaving.say_stays(settings, logs, dry_run=dry_run)
+    return FAILED if broken or not gone else 0
 
 
 def _for_clients(authority: Authority, plan: Plan, where: InstallSurroundings, what: Loosening) -> Authority:
@@ -255,24 +276,6 @@ def _remove_unused(program: Program, settings: Settings) -> None:
         return
     with program.opened(settings, by="init") as app, contextlib.suppress(LedgerUnavailable, OSError):
         remove_unused(app.ledger)
-
-
-def _staying(settings: Settings) -> list[Path]:
-    """What the program keeps and no uninstallation takes: ledger, keys, settings and what was read first.
-
-    A folder that the user chose may hold what is not ours, so of that only our own is named.
-    """
-    paths, data = settings.paths, settings.paths.data_dir
-    is_usual = data == places(around_here()).data_dir
-    ours = [data] if is_usual else [data / name for name in ("init", "servers", "runs.jsonl", TOKEN_FILE)]
-    kept = (*ours, paths.database, paths.key_dir, paths.user_file, cache_folder(around_here()))
-    found: list[Path] = []
-    for each in kept:
-        if each is None or not each.exists() or any(each.is_relative_to(known) for known in found):
-            continue
-        if not each.is_dir() or any(file.is_file() for file in each.rglob("*")):
-            found.append(each)
-    return found
 
 
 def surroundings(settings: Settings, telemetry: TelemetryTarget | None = None) -> InstallSurroundings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import click
 
@@ -45,6 +46,16 @@ scope = "user"
 period = "day"
 limit_usd = {day}
 """
+
+
+def is_begun_by_init(file: Path) -> bool:
+    """Whether a settings file begins as `init` writes one, whatever limits were changed in it since."""
+    try:
+        with file.open(encoding="utf-8") as stream:
+            first = stream.readline()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return first in {text.partition("\n")[0] + "\n" for text in (_ZONE, _OBSERVE, _LIMITS)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,138 @@
+"""`tallygate uninstall --data` leaves nothing of the program's own, and everything else."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from tallygate.entrypoints.cli import leaving, whose
+from tallygate.operations.setup.leaving import Kept, KeptPlaces, kept_in, take_away
+
+
+@pytest.fixture
+def lived_in(run, home, monkeypatch):
+    """A home in which Tallygate was installed and worked, with a project and things of the user's own beside."""
+    (home / ".claude").mkdir()
+    (home / ".claude" / "settings.json").write_text('{"model": "opus"}')
+    shop = home / "shop"
+    (shop / ".l6e").mkdir(parents=True)
+    (shop / ".l6e" / "runs.jsonl").write_text("{}\n")
+    monkeypatch.chdir(shop)
+    assert run("init", "--client", "claude-code", "--limit", "5").exit_code == 0
+    assert run("off").exit_code == 0  # an event, so that the ledger is one that somebody used
+    assert run("keys", "show").exit_code == 0
+    return home
+
+
+def data(home):
+    return home / ".local" / "share" / "tallygate"
+
+
+def files(home):
+    return {str(each.relative_to(home)) for each in home.rglob("*") if each.is_file() or each.is_symlink()}
+
+
+def test_nothing_of_the_program_stays_and_everything_else_does(run, lived_in):
+    done = run("uninstall", "--data", "--yes")
+    assert done.exit_code == 0
+    assert files(lived_in) == {".claude/settings.json", "shop/.l6e/runs.jsonl"}
+    assert (lived_in / ".claude" / "settings.json").read_text() == '{"model": "opus"}'
+    assert not data(lived_in).exists()
+    assert not (lived_in / ".config" / "tallygate").exists()
+    assert str(data(lived_in) / "ledger.db") in done.stderr
+    assert f"Stays (run logs of projects): {lived_in / 'shop' / '.l6e' / 'runs.jsonl'}" in done.stderr
+
+
+def test_files_of_the_users_own_and_links_stay_and_are_named(run, lived_in, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "keys").mkdir(parents=True)
+    (elsewhere / "keys" / "signing-key.json").write_text("not to be touched")
+    (data(lived_in) / "notes.txt").write_text("mine")
+    (data(lived_in) / "keys" / "lock-1.json").symlink_to(elsewhere / "keys" / "signing-key.json")
+    (data(lived_in) / "prices").symlink_to(elsewhere / "keys")
+    config = lived_in / ".config" / "tallygate" / "config.toml"
+    config.write_text("# All my own.\n" + config.read_text())
+    done = run("uninstall", "--data", "--yes")
+    stays = [data(lived_in) / "notes.txt", data(lived_in) / "keys" / "lock-1.json", data(lived_in) / "prices", config]
+    for each in stays:
+        assert os.path.lexists(each)
+        assert str(each) in done.stderr
+    assert (elsewhere / "keys" / "signing-key.json").read_text() == "not to be touched"
+    assert not (data(lived_in) / "ledger.db").exists()
+
+
+@pytest.mark.parametrize(
+    "words, code, said",
+    [
+        ((), 2, "Nobody can be asked here; nothing was changed. Add --yes."),
+        (("--dry-run",), 0, "Would be removed for good"),
+        (("--yes", "--client", "claude-code"), 2, "goes with neither --client nor --scope"),
+        (("--yes", "--scope", "user"), 2, "goes with neither --client nor --scope"),
+    ],
+)
+def test_without_a_yes_and_for_a_part_nothing_goes(run, lived_in, words, code, said):
+    before = files(lived_in)
+    done = run("uninstall", "--data", *words)
+    assert (done.exit_code, files(lived_in)) == (code, before)
+    assert said in done.stderr
+
+
+def test_whoever_says_no_keeps_everything(run, lived_in, monkeypatch):
+    before = files(lived_in)
+    monkeypatch.setattr(leaving, "is_attended", lambda: True)
+    monkeypatch.setattr(leaving.click, "confirm", lambda *_, **__: False)
+    assert run("uninstall", "--data").exit_code == 1
+    assert files(lived_in) == before
+
+
+def test_an_agent_removes_nothing(run, lived_in, monkeypatch):
+    before = files(lived_in)
+    monkeypatch.setattr(whose, "is_guarded", lambda *_: True)
+    monkeypatch.setenv("CLAUDECODE", "1")
+    assert run("uninstall", "--data", "--yes").exit_code == 7
+    assert files(lived_in) == before
+
+
+def test_where_a_client_cannot_be_taken_out_what_it_stands_on_stays(run, lived_in):
+    (lived_in / ".claude" / "settings.json").write_text("{ oops")
+    done = run("uninstall", "--data", "--yes")
+    assert done.exit_code == 1
+    assert "what Tallygate keeps stays, since it is not out of every client" in done.stderr
+    assert (data(lived_in) / "ledger.db").exists()
+
+
+def test_without_data_the_ledger_stays_and_no_token_nor_empty_folder(run, lived_in):
+    done = run("uninstall")
+    assert done.exit_code == 0
+    assert (data(lived_in) / "ledger.db").exists()
+    assert not (data(lived_in) / "telemetry.token").exists()
+    assert [each for each in data(lived_in).rglob("*") if each.is_dir() and not any(each.iterdir())] == []
+    assert f"What stays: {data(lived_in)}" in done.stderr
+    assert str(lived_in / "shop" / ".l6e" / "runs.jsonl") in done.stderr
+    assert run("uninstall", "--data", "--yes").exit_code == 0
+    assert not data(lived_in).exists()
+
+
+def test_in_a_folder_of_the_users_choice_only_what_is_ours_by_name_goes(tmp_path):
+    mine = tmp_path / "work"
+    (mine / "servers").mkdir(parents=True)
+    (mine / "keys").mkdir()
+    ours = [mine / "spend.db", mine / "spend.db-wal", mine / "servers" / ("ab" * 8), mine / "keys" / "trusted.json"]
+    theirs = [mine / "ledger.db", mine / "spend.dbx", mine / "servers" / "web.conf", mine / "keys" / "id_rsa"]
+    for file in (*ours, *theirs):
+        file.write_text("x")
+    places = KeptPlaces(mine / "spend.db", tmp_path / "data", mine / "keys", None, tmp_path / "cache")
+    kept = kept_in(places)
+    assert sorted(kept.files) == sorted(ours)
+    assert {*theirs} <= {*kept.others}
+    assert take_away(kept) == []
+    assert [each for each in theirs if not each.exists()] == []
+
+
+def test_what_cannot_be_removed_is_told(tmp_path):
+    there = tmp_path / "there"
+    there.mkdir()
+    [(file, why)] = take_away(Kept((there,), (), ()))
+    assert file == there
+    assert why
