@@ -82,6 +82,24 @@ def test_a_stop_is_seen_whatever_the_client_leaves_with(machine: Make, client: C
     assert_counted(here)
 
 
+def test_a_limit_that_only_warns_is_said_where_it_is_passed_and_the_run_goes_on(machine: Make, client: Client) -> None:
+    here = machine(client, [*itertools.islice(many(client), 5), Turn("Finished.")])
+    here.init(limit(client))
+    (here.work / ".l6e" / "config.toml").unlink()
+    own = here.home / ".config" / "tallygate" / "config.toml"
+    write(own, f'[[budget]]\nscope = "session"\nmode = "soft"\nlimit_usd = {limit(client)}\n')
+    run = here.run_heard()
+    assert (run.code, "Finished." in run.seen.said) == (0, True), run.shown[-2000:]
+    # Gemini CLI shows what hooks tell several times; opencode, which is not ended either, shows nothing of it.
+    said = run.errors.count("This limit only warns; a hard one would have stopped here.")
+    assert min(said, 1) == (client.name != "opencode"), run.shown[-3000:]
+    assert said < 2 or client.name == "gemini", run.errors
+    told = here.tallygate("why").stdout
+    assert "let through, over the limit." in told
+    assert "steps were let through over a limit that only warns; a hard one would have stopped the work at $" in told
+    assert "went on over its limit, which only warns" in here.tallygate("status").stdout
+
+
 @pytest.mark.parametrize(
     "kind, piped, code",
     [(ClaudeCode, True, 143), (CopilotCli, True, -2), (QwenCode, True, 130), (QwenCode, False, 130)],

@@ -69,7 +69,8 @@ class ClientProgram:
     where no gate could be started, but for a subagent of one whose `agents_end_by_themselves`. `shows_at_end` is the
     exit code at which it shows what a hook says as its session ends. One that `has_wrapper` was started by a script,
     which is ended as well, as it waits for it and has the exit code. One that `leaves_terminals_clean` is also ended
-    before a person. `hook_after_end` is the hook that it cannot call any more, being ended.
+    before a person. `hook_after_end` is the hook that it cannot call any more, being ended. One that `shows_messages`
+    prints in such a run, too, what its hooks tell.
 
     `interrupt` asks one that serves several screens to end a turn; it says whether that was done.
     """
@@ -93,6 +94,7 @@ class ClientProgram:
     has_wrapper: bool = False
     leaves_terminals_clean: bool = False
     hook_after_end: str = ""
+    shows_messages: bool = False
     interrupt: Callable[[int, Words, bytes, Mapping[str, str]], bool] | None = None
 
     def prints(self, words: Words) -> bool:

@@ -214,7 +214,8 @@ class HookAnswer:
     before, in this row of refusals, and that none came; `again` that the step before was refused, too. `waits`
     says that responses are in flight that would be lost if it ended now; where it cannot be ended, the answer is kept
     back for `held_s` seconds. `last` is said in place of the message where the run is ended. At a session's end
-    `parting` is why it was stopped, and `ends` that its run was ended for that.
+    `parting` is why it was stopped, and `ends` that its run was ended for that. `beside` is said on a client's stderr
+    where nobody sits before it and would see the message; it ends nothing.
     """
 
     verdict: HookVerdict = HookVerdict.GO_ON
@@ -227,6 +228,7 @@ class HookAnswer:
     held_s: int = 0
     parting: str | None = None
     last: str | None = None
+    beside: str | None = None
 
     @property
     def stops(self) -> bool:

@@ -12,7 +12,7 @@ from tallygate.core.gate import lifecycle
 from tallygate.core.model import Call, Session
 from tallygate.core.sums import Observed
 from tallygate.core.usage import ObservedUsage, Quality
-from tallygate.core.words import Action, ActorType, CallState, Exactness, UsageBasis
+from tallygate.core.words import Action, ActorType, CallState, Exactness, Reason, UsageBasis
 
 # --- attribution -----------------------------------------------------------------------------------------------------
 # Which observed response belongs to which budget session, and to which call of it.
@@ -133,6 +133,18 @@ def stopped_by(calls: Iterable[Call], since_us: int = -1) -> Call | None:
     refused = [call for call in last.values() if call.state is CallState.DENIED and call.at_us > since_us]
     mine = [call for call in refused if call is last.get(None)]
     return max(mine or refused, key=lambda call: call.at_us, default=None)
+
+
+def over_limit(calls: Iterable[Call]) -> list[Call]:
+    """The calls that were let through although nothing was left for them: of limits that only warn."""
+    return [call for call in calls if call.action is not Action.HALT and _went_over(call)]
+
+
+def _went_over(call: Call) -> bool:
+    if call.reason is Reason.SOFT_BUDGET_EXCEEDED:
+        return True
+    # What was left with it, as it was answered, tells also where it was near a limit before.
+    return call.reason is Reason.BUDGET_PRESSURE and call.reply is not None and '"remaining_nanos":-' in call.reply
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,10 +280,11 @@ def _carried(port: int, token: str, what: str, workspace: bytes, data: bytes) ->
         got = b""
         while b"\n" not in got:
             got += _received(link)
-        code, size, last, held_s, body = _framed(got)
-        while len(body) < size + last:
+        code, size, last, held_s, beside, body = _framed(got)
+        while len(body) < size + last + beside:
             body += _received(link)
-        return code, body[:size], body[size:], held_s
+        _tell(what.split(" ", 1)[0], body[size + last :])
+        return code, body[:size], body[size : size + last], held_s
     finally:
         link.close()
 
@@ -311,17 +312,33 @@ def _by_itself(client: str, event: str, data: bytes, places: str, *more: str) ->
         command += ["--places", places, *(["--dropped", told] if told else [])]
     try:
         done = subprocess.run(command, input=data, stdout=subprocess.PIPE, timeout=ALONE_S, check=False, env=environ)
-        code, size, last, held_s, body = _framed(done.stdout)
+        code, size, last, held_s, beside, body = _framed(done.stdout)
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
-    return None if done.returncode or len(body) != size + last else (code, body[:size], body[size:], held_s)
+    if done.returncode or len(body) != size + last + beside:
+        return None
+    _tell(client, body[size + last :])
+    return code, body[:size], body[size : size + last], held_s
 
 
-def _framed(got: bytes) -> tuple[int, int, int, int, bytes]:
+def _tell(client: str, words: bytes) -> None:
+    """Say on the client's stderr, where nobody sits before it, what its own hooks would show nobody."""
+    if not words:
+        return
+    _our_package()
+    try:
+        from tallygate.entrypoints.stopping import tell
+
+        tell(client, words)
+    except (ImportError, OSError, ValueError):
+        return  # it only tells: the step is decided
+
+
+def _framed(got: bytes) -> tuple[int, int, int, int, int, bytes]:
     """An answer's exit code, the lengths of its parts, how long it may be held, and what follows its first line."""
     words, _, body = got.partition(b"\n")
-    code, size, last, held_s = (int(word) for word in (*words.split(), b"0", b"0")[:4])
-    return code, size, last, held_s, body
+    code, size, last, held_s, beside = (int(word) for word in (*words.split(), b"0", b"0", b"0")[:5])
+    return code, size, last, held_s, beside, body
 
 
 def _ended(

@@ -128,6 +128,8 @@ class HookDispatcher:
         if answer.message is not None:
             answer = replace(answer, message=runnable(answer.message, whole=whole))
         reply = hooks.reply(event, answer)
+        if answer.beside is not None:
+            reply = replace(reply, beside=cleaned_lines(runnable(answer.beside), LONGEST_MESSAGE))
         if answer.parting is not None:
             words = cleaned_lines(runnable(answer.parting, whole=whole), LONGEST_MESSAGE)
             return replace(reply, last_words=words, exit_code=0 if answer.ends else TELLS)
@@ -215,7 +217,9 @@ def frame(reply: Reply) -> bytes:
     """A reply as the hook program reads it; nothing is ended while responses are in flight."""
     body = b"" if reply.body is None else json.dumps(reply.body, ensure_ascii=False).encode("utf-8", "replace")
     last = b"" if reply.waits else reply.last_words.encode("utf-8", "replace")
-    return f"{reply.exit_code} {len(body)} {len(last)} {reply.held_s}\n".encode() + body + last
+    beside = reply.beside.encode("utf-8", "replace")
+    told = f" {len(beside)}" if beside else ""  # a hook program that was started before this version reads no fifth
+    return f"{reply.exit_code} {len(body)} {len(last)} {reply.held_s}{told}\n".encode() + body + last + beside
 
 
 def hook_input(data: bytes) -> dict[str, Any] | None:

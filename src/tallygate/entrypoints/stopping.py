@@ -90,6 +90,19 @@ def _sent(
     return True
 
 
+def tell(client: str, text: bytes, parent: int | None = None) -> None:
+    """Say something on the stderr of the client that this hook belongs to, where it runs one prompt and ends.
+
+    In such a run most clients print nothing of what their hooks tell.
+    """
+    program = program_called(client)
+    if program is None or program.shows_messages:
+        return
+    found = running(client, os.getppid() if parent is None else parent)
+    if found is not None and runs_one_prompt(program, found[0].pid, found[0].words):
+        say(found[0].pid, text)
+
+
 def parting(client: str, *, always: bool, proc: Path = PROC) -> int:
     """The exit code at which a client shows why its run was stopped, as that ends by itself; 0 where all is said.
 

@@ -38,6 +38,7 @@ from tallygate.core.typed import typed_amount
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason
 from tallygate.operations.budgets import change
 from tallygate.operations.budgets.applicable import budgets_now
+from tallygate.operations.budgets.figures import let_through_over
 from tallygate.operations.budgets.of_settings import looser_than_before
 from tallygate.operations.gate.authorize import fault_answer
 from tallygate.operations.gate.hook_step import StepAnswer, gate_step, look_ahead, wait_for_responses
@@ -367,7 +368,7 @@ def _end(rt: Runtime, event: HookEvent) -> HookAnswer:
     if not ended and event.facts.is_told_of_faults_at_end:
         rt.prove()  # a run that was stopped for a lock has no session, and what is locked can be read
     parting, said = _parting(rt, event)
-    return replace(_signed(rt, ended), parting=parting, ends=said)
+    return replace(_signed(rt, ended), parting=parting, ends=said, beside=_over_at_end(rt, event))
 
 
 def _signed(rt: Runtime, ended: list[str]) -> HookAnswer:
@@ -396,6 +397,8 @@ def _gated(rt: Runtime, event: HookEvent, gated: StepAnswer, session: Session) -
         return replace(told, unconfirmed=gated.unconfirmed, waits=waits, held_s=held, last=last)
     if answer.reason is Reason.GATE_OFF:
         return HookAnswer(message=answer.message if event.moment is Moment.PROMPT else None)
+    if gated.passed is not None:
+        return HookAnswer(message=f"Tallygate: {gated.passed}", beside=f"Tallygate: {gated.passed}")
     if gated.before is None or _RISING.index(answer.pressure) <= _RISING.index(gated.before):
         return GO_ON
     left = "" if answer.remaining_nanos is None else f" {format_amount(answer.remaining_nanos)} is left."
@@ -432,6 +435,16 @@ def _parting(rt: Runtime, event: HookEvent) -> tuple[str | None, bool]:
     answer = GateAnswer.from_json(stopping.reply)
     said = rt.workspace.interrupts and stopping.actor_id is None and answer.reason is Reason.BUDGET_EXCEEDED
     return f"Tallygate: {answer.message}", said
+
+
+def _over_at_end(rt: Runtime, event: HookEvent) -> str | None:
+    """What a session's end says of a limit that only warned; a client that is told nothing then has no such end."""
+    if not event.is_told_at_end:
+        return None
+    with rt.reading() as reader:
+        linked = reader.sessions_linked(event.client, event.client_session)
+        over = let_through_over(reader, linked[-1].session_id) if linked else None
+    return None if over is None else f"Tallygate: {over.told}"
 
 
 def _welcome(rt: Runtime, account: ClientBudget, foreign: tuple[str, ...]) -> str:

@@ -73,9 +73,7 @@ def test_before_ten_calls_are_reconciled_an_estimate_is_taken_as_it_is_or_at_the
     told = expect(learner, learner, estimate, level)
     assert (told.source, told.factor_micros) == (FactorSource.NONE, MILLION)
     assert told.expected_nanos == told.upper_nanos(percent) == estimate
-    firsts = [each for each in history if each.level_nanos is None and each.origin is CostOrigin.OBSERVED]
-    usual = told.least_nanos if level is None and firsts else 0  # what first calls were seen to cost
-    counts = max(estimate, level or 0, usual)
+    counts = max(estimate, level or 0)
     assert told.needed_nanos(percent) == counts, "the level of its own session counts where it is higher"
     assert (told.over_micros(counts), told.over_micros(counts - 1)) == (0, MILLION)
 
@@ -94,10 +92,12 @@ def test_before_ten_calls_are_reconciled_an_estimate_is_taken_as_it_is_or_at_the
 def test_before_ten_first_calls_are_known_one_needs_what_they_were_seen_to_cost(origin, costs, estimate, needed):
     cent = 10**7
     learner = learned([Sample(66 * cent, 66 * cent, None, 66 * cent, each * cent, origin) for each in costs])
-    found = expect(learner, learner, estimate * cent, None).needed_nanos(80)
+    begins = Level.of(None, begins=True)
+    found = expect_at(learner, learner, estimate * cent, begins).needed_nanos(80)
     assert abs(found - needed * cent) * 10**5 <= needed * cent, "logarithms are kept to the millionth"
-    later = expect(learner, learner, estimate * cent, estimate * cent)
-    assert later.needed_nanos(80) == estimate * cent, "a later step goes by its own session's"
+    for level in (estimate * cent, None):
+        other = expect(learner, learner, estimate * cent, level)
+        assert other.needed_nanos(80) == estimate * cent, "later steps, subagents and what agents say do not"
 
 
 def test_what_other_models_teach_counts_for_one_that_was_never_called():

@@ -87,7 +87,7 @@ def test_one_session_is_shown_with_what_it_spent_on_what(run, run_json, made):
     assert found["budgets"][0]["left"] == 0.875
     assert "calls" not in found
     text = run("sessions", "show", session_id).stdout
-    for part in (session_id, "mend the parser", "helper", "budget_pressure:halt", "in part", "$0.0750"):
+    for part in (session_id, "mend the parser", "helper", "stopped, over the limit", "in part", "$0.0750"):
         assert part in text
 
 
@@ -154,7 +154,7 @@ def test_ending_a_session_signs_what_it_came_to_and_prints_the_head_of_the_chain
     assert signed[0]["id"] in said
     head = run_json("status")["ledger"]["head"]
     assert head in said
-    assert head in run("status").stdout
+    assert head in run("status", "-v").stdout
     assert run("verify", "--head", head).exit_code == 0
 
 

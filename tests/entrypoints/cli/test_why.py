@@ -39,7 +39,7 @@ def test_a_refusal_is_told_with_the_budget_that_refused_as_it_stood(run, run_jso
     done = run("why", session_id[-8:])
     assert done.exit_code == 0
     assert done.stdout.startswith(f"read in session {session_id[-8:]}, ")
-    assert ": stopped (budget_pressure:halt)." in done.stdout
+    assert ": stopped, over the limit." in done.stdout
     assert facts(done.stdout)["needed"] == "$1.10"
     assert "200,000 tokens in, 4,000 out of claude-opus-4.7" in done.stdout
     assert "$5.00 in, $0.50 from the cache, $25.00 out per million tokens (genai-prices" in done.stdout
@@ -56,7 +56,7 @@ def test_a_step_that_was_let_through_is_told_as_it_stood_then_whatever_came_late
     session_id, first, second = stopped
     raise_budget(made.app.runtime, session_id, 5 * 10**9, reason="more", authority=the_user("anna"))
     told = run("why", first).stdout
-    assert ": let through (allow)." in told
+    assert ": let through." in told
     assert (facts(told)["reserved"], facts(told)["came to"]) == ("$0.20", "$0.15, as reported")
     assert row(told) == ["$1.00", "$0.00", "$0.00", "$1.00", "$0.20"]
     assert row(run("why", second).stdout) == ["$1.00", "$0.15", "$0.00", "$0.85", "$0.20"]

@@ -43,12 +43,12 @@ class Home:
         self.folder = home / ".claude" / "projects" / "p"
         self.folder.mkdir(parents=True)
 
-    def wrote(self, name: str, cents: int, ago_us: int) -> Path:
+    def wrote(self, name: str, cents: int, ago_us: int, key: str | None = None) -> Path:
         """A session that ended a while ago, and its transcript as old as that."""
         at_us = self.clock.at_us - ago_us
         at = as_datetime(at_us).isoformat().replace("+00:00", "Z")
         row = claude(
-            minted(name),
+            minted(key or name),
             top={"timestamp": at, "cwd": "/home/me/p", "sessionId": name},
             model="dear",
             output=cents * 10,

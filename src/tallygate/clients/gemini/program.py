@@ -15,4 +15,5 @@ PROGRAM = ClientProgram(
     prompt_options=frozenset({"-p", "--prompt"}),
     runs_by_ends=from_input,
     ends_with=signal.SIGINT,
+    shows_messages=True,
 )

@@ -42,7 +42,8 @@ class Reply:
     With `last_words` the client's run in print mode is ended, and they are said on its stderr; at a session's end they
     are what the hook says on its own. It `waits` while responses are in flight; where nothing can be
     ended, it is kept back for `held_s` seconds. What is `settled` needs no end: the
-    client ends its turn by the answer itself, or may be asked once more.
+    client ends its turn by the answer itself, or may be asked once more. `beside` is said on the client's stderr in
+    print mode, and nothing ends.
     """
 
     body: Mapping[str, Any] | None = None
@@ -51,6 +52,7 @@ class Reply:
     waits: bool = False
     held_s: int = 0
     settled: bool = False
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from tallygate.core.model import DEFAULT_TENANT, Budget, Decision, Session
 from tallygate.core.moments import spoken
 from tallygate.core.money import COUNTED, format_amount, told_apart
 from tallygate.core.text import cleaned
-from tallygate.core.words import BudgetMode, Reason
+from tallygate.core.words import Action, BudgetMode, Reason
 
 # A raise carries so many steps: the one that was refused and those that usually follow it.
 STEPS_AHEAD = 10
@@ -47,16 +47,58 @@ _SPANS = {"session": "", "never": "", "day": "today", "week": "this week", "mont
 
 def has_left(budget: Budget, left: str, limit: str) -> str:
     """What a budget has left and whose it is, as the beginning of a sentence: `Session 1a2b has $1 left of $5`."""
+    return f"{_who(budget)} has {left} left of {limit} {_span(budget)}".rstrip()
+
+
+def passed(budget: Budget) -> str:
+    """What is said of a step that a budget which only warns would have stopped, and lets through."""
+    limit, spent, reserved, _ = told_apart(amounts_of(budget), budget.unit)
+    held = f" and {reserved} held for this step" if budget.reserved else ""
+    stands = f"{_who(budget)} is over its limit of {limit} {_span(budget)}".rstrip()
+    return f"{stands}: {spent} spent{held}. This limit only warns; a hard one would have stopped here."
+
+
+def let_through(times: int, first: str) -> str:
+    """What is said of a session that went on over a limit which only warns; `first` is what it had spent by then."""
+    steps = "1 step was" if times == 1 else f"{times:,} steps were"
+    return f"{steps} let through over a limit that only warns; a hard one would have stopped the work at {first}."
+
+
+_STOPPED = {
+    Reason.BUDGET_EXCEEDED: "over the limit",
+    Reason.PRICE_UNKNOWN: "as nobody knows the price",
+    Reason.NO_LOCAL_MODEL: "as nobody knows the price",
+    Reason.SESSION_ENDED: "as its session had ended",
+    Reason.EXACTNESS_REQUIRED: "as an earlier call was not reported yet",
+}
+_LET_THROUGH = {
+    Reason.BUDGET_PRESSURE: "near the limit",
+    Reason.SOFT_BUDGET_EXCEEDED: "over the limit",
+    Reason.PRICE_UNKNOWN_REROUTE: "to a model of this machine",
+    Reason.GATE_OFF: "as Tallygate was off",
+}
+
+
+def decided(action: Action, reason: Reason, *, over: bool = False) -> str:
+    """What became of a step, in words; `over` says that a limit which only warns was passed."""
+    if action is Action.HALT:
+        return ", ".join(filter(None, ("stopped", _STOPPED.get(reason))))
+    return ", ".join(filter(None, ("let through", "over the limit" if over else _LET_THROUGH.get(reason))))
+
+
+def _who(budget: Budget) -> str:
     key = cleaned(short_name(budget.scope_key), _NAME_MAX)
     match budget.scope:
         case "global":
-            whose = "All work"
+            return "All work"
         case "model" if budget.scope_key == EVERY_MODEL:
-            whose = "Work with any model"
+            return "Work with any model"
         case _:
-            whose = f"{budget.scope.capitalize()} {key}"
-    span = _SPANS.get(budget.period, f"within {budget.period.removesuffix('h')} hours")
-    return f"{whose} has {left} left of {limit} {span}".rstrip()
+            return f"{budget.scope.capitalize()} {key}"
+
+
+def _span(budget: Budget) -> str:
+    return _SPANS.get(budget.period, f"within {budget.period.removesuffix('h')} hours")
 
 
 def left_of(budget: Budget, session: Session, *, brief: bool = False) -> str:

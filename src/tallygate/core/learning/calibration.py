@@ -109,17 +109,19 @@ class Sample:
 class Level:
     """What an agent's calls cost by now, both None before its first; without what it reported in `observed_nanos`.
 
-    `anew_nanos` is what the whole conversation costs where it has to be read anew; 0 where it has not.
+    `anew_nanos` is what the whole conversation costs where it has to be read anew; 0 where it has not. `begins` says
+    that nobody has said anything of the call, and that a session begins with it: a figure of ours stands for it.
     """
 
     nanos: int | None = None
     observed_nanos: int | None = None
     anew_nanos: int = 0
+    begins: bool = False
 
     @classmethod
-    def of(cls, nanos: int | None, anew_nanos: int = 0) -> Level:
+    def of(cls, nanos: int | None, anew_nanos: int = 0, *, begins: bool = False) -> Level:
         """A level that rests on observed calls alone."""
-        return cls(nanos, nanos, anew_nanos)
+        return cls(nanos, nanos, anew_nanos, begins)
 
 
 class Learner:
@@ -286,10 +288,11 @@ def expect(key: Learner, pool: Learner, estimate_nanos: int, level: Level) -> Ex
 
     `key` has learned from calls of the same client and model, `pool` from all of the same kind of estimate.
     """
-    heard = _expected(key.all, pool.all, key.observed, _Asked(estimate_nanos, level.nanos, level.anew_nanos))
+    asked = _Asked(estimate_nanos, level.nanos, level.anew_nanos, level.begins)
+    heard = _expected(key.all, pool.all, key.observed, asked)
     if key.all is key.observed and pool.all is pool.observed and level.nanos == level.observed_nanos:
         return heard  # nobody has reported anything
-    asked = _Asked(estimate_nanos, level.observed_nanos, level.anew_nanos)
+    asked = _Asked(estimate_nanos, level.observed_nanos, level.anew_nanos, level.begins)
     return replace(heard, unreported=_expected(key.observed, pool.observed, key.observed, asked))
 
 
@@ -300,6 +303,7 @@ class _Asked:
     estimate_nanos: int
     level_nanos: int | None
     anew_nanos: int
+    begins: bool
 
 
 def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Asked) -> Expectation:
@@ -314,8 +318,8 @@ def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Ask
     least_nanos = max(shown.least_nanos(estimate_nanos), asked.anew_nanos)
     if shown.ratios.count < LEARNED_AT:
         least_nanos = max(least_nanos, level_nanos or 0)  # what others teach may raise, never lower
-    if level_nanos is None and 0 < shown.costs.count < LEARNED_AT:
-        # Too few first calls to learn how far such words are off; but no less than they were seen to cost.
+    if asked.begins and 0 < shown.costs.count < LEARNED_AT:
+        # Too few first calls to learn how far that figure is off; but no less than they were seen to cost.
         least_nanos = max(least_nanos, _times(1, shown.costs.middle))
     known = key.count
     if max(known, pool.count) < LEARNED_AT:

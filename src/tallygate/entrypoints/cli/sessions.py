@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import click
@@ -10,14 +11,15 @@ from tallygate.core.bills.causes import Cause
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import KeyUnusable
 from tallygate.core.gate import lifecycle
-from tallygate.core.gate.wording import amounts_of
+from tallygate.core.gate.wording import amounts_of, decided
 from tallygate.core.model import Budget, Call, Session, unit_number
 from tallygate.core.moments import iso, microseconds
 from tallygate.core.money import adding_up, format_amount, json_number, told_apart
 from tallygate.core.proof import SlimAttestation
+from tallygate.core.sessions import over_limit
 from tallygate.core.text import cleaned
 from tallygate.core.usage import UNKNOWN_MODEL
-from tallygate.core.words import SessionExactness, SessionState, client_name
+from tallygate.core.words import BudgetMode, SessionExactness, SessionState, client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import budget_json, budget_table, say_changes
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
@@ -161,6 +163,9 @@ def session_table(lines: list[SessionLine], time_zone: str) -> None:
         if line.own is None:
             name = output.safe(output.short_id(line.session.session_id))
             output.aside(f"Session {name} has no budget in the ledger's tables any more. `tallygate verify` says why.")
+        elif line.own.mode is BudgetMode.SOFT and line.own.available < 0:
+            name = output.safe(output.short_id(line.session.session_id))
+            click.echo(f"{name} went on over its limit, which only warns: `tallygate why {name}`.")
 
 
 _AGAIN = (output.NOTHING, output.NOTHING)
@@ -404,6 +409,8 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
     output.heading("Budgets")
     budget_table(view.budgets, view.splits, time_zone)
     say_changes(view.limit_changes, time_zone)
+    if view.over is not None:
+        click.echo(view.over.told[0].upper() + view.over.told[1:])
     for title, shares in (("MODEL", view.by_model), ("TOOL", view.by_tool), ("AGENT", view.by_actor)):
         if shares:
             click.echo()
@@ -414,11 +421,12 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
                 output.names(title, [share.label for share in shares]),
             )
     if view.decisions:
+        over = {call.call_id for call in over_limit(view.calls)}
+        became = Counter(decided(each.action, each.reason, over=each.call_id in over) for each in view.calls)
         output.heading("Decisions")
         output.table(
-            output.numbers("COUNT", [count for _, _, count in view.decisions]),
-            output.words("ACTION", [action for action, _, _ in view.decisions]),
-            output.words("REASON", [reason for _, reason, _ in view.decisions]),
+            output.numbers("COUNT", [*became.values()]),
+            output.words("WHAT BECAME OF A STEP", [*became]),
         )
     if view.anomalies:
         output.heading("Odd in what the agent reported")

@@ -9,13 +9,14 @@ from typing import Any
 import click
 
 from tallygate.core.costing import SURE
-from tallygate.core.gate.rules import BudgetRule, BudgetScope
-from tallygate.core.gate.wording import off_told
+from tallygate.core.gate.rules import DAY, BudgetRule, BudgetScope, window_of
+from tallygate.core.gate.wording import amounts_of, budget_name, off_told
 from tallygate.core.lock import LockStanding, Off
 from tallygate.core.model import DEFAULT_TENANT, Budget
 from tallygate.core.moments import as_datetime, iso
-from tallygate.core.money import format_amount, json_number
+from tallygate.core.money import format_amount, json_number, told_apart
 from tallygate.core.sums import UnreadSum
+from tallygate.core.words import BudgetMode
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import budget_json, budget_table, limits_to_come
 from tallygate.entrypoints.cli.glance import NAMES, spending
@@ -46,6 +47,7 @@ from tallygate.settings import Settings
 _SESSIONS_MAX = 100
 _BUDGETS_LOOKED_AT = 200
 _OLD_DAYS = 30
+_OVER_SHOWN = 5
 _OLD = "the price list is more than a month old: `tallygate prices update` fetches a newer one."
 
 
@@ -58,6 +60,7 @@ class _Seen:
     spent: Mapping[By, UsageLine]
     rules: Sequence[BudgetRule]
     windows: Sequence[Budget]
+    over: Sequence[Budget]
     other: Fitting | None
     stands: overview.LedgerStanding
     unread: UnreadSum
@@ -115,9 +118,10 @@ def _look(program: Program, settings: Settings, zone: str, *, syncing: bool) -> 
             read_news(rt)
         unread, anomalies = what_is_open(rt)
         now_us = rt.services.clock_us()
+        budgets = list_budgets(rt, limit=_BUDGETS_LOOKED_AT)
         windows = [
             each
-            for each in list_budgets(rt, limit=_BUDGETS_LOOKED_AT)
+            for each in budgets
             if each.scope != BudgetScope.SESSION and (each.resets_us is None or each.resets_us > now_us)
         ]
         return _Seen(
@@ -126,6 +130,7 @@ def _look(program: Program, settings: Settings, zone: str, *, syncing: bool) -> 
             spent=spent_lately(rt, zone_of(zone)),
             rules=rt.workspace.rules,
             windows=windows,
+            over=[each for each in budgets if _is_over(each, now_us, zone)],
             other=fitting(rt, zone_of(zone)),
             stands=standing(rt, limit=_SESSIONS_MAX),
             unread=unread,
@@ -193,11 +198,30 @@ def _show_work(seen: _Seen) -> None:
         session_table(seen.stands.open_sessions, seen.zone)
     else:
         click.echo("\nNo open sessions.")
+    if seen.over:
+        click.echo("\n" + "\n".join(_passed(seen.over)))
     for stop in seen.stops:
         at = output.when(stop.call.at_us, seen.zone)
         why = stop.message or f"{stop.call.tool_name} was refused: {stop.call.reason.value}"
         why = runnable(why, whole=seen.lock.lock is not None)
         click.echo(f"\nSession {output.short_id(stop.session_id)} was stopped at {at}. {output.safe(why, 2000)}")
+
+
+def _is_over(budget: Budget, now_us: int, zone: str) -> bool:
+    """Whether a budget that only warns was passed, and somebody spent it today."""
+    is_over = budget.mode is BudgetMode.SOFT and budget.available < 0
+    return is_over and budget.touched_us >= window_of(DAY, now_us, zone_of(zone)).start_us
+
+
+def _passed(budgets: Sequence[Budget]) -> Iterator[str]:
+    """The limits that only warn and were passed today: what a hard one would have stopped."""
+    for budget in budgets[:_OVER_SHOWN]:
+        limit, spent, *_ = told_apart(amounts_of(budget), budget.unit)
+        name = output.safe(budget_name(budget))
+        yield f"{name[0].upper()}{name[1:]} went on over its limit, which only warns: {spent} of {limit}."
+    if budgets:
+        more = f"{len(budgets) - _OVER_SHOWN} more did. " if len(budgets) > _OVER_SHOWN else ""
+        yield f"{more}`tallygate why SESSION` tells where a hard limit would have stopped it."
 
 
 def _places(seen: _Seen) -> list[tuple[str, str]]:

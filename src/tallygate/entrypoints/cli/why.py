@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tallygate.core.errors import NotFound
+from tallygate.core.gate.wording import decided
 from tallygate.core.model import unit_number
 from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number
@@ -48,14 +49,16 @@ def why(program: Program, asked: str | None, as_json: bool) -> None:
     session = output.short_id(found.session.session_id)
     click.echo(
         f"{output.safe(call.tool_name)} in session {session}, {output.when(call.at_us, zone)}: "
-        f"{'stopped' if refused else 'let through'} ({call.reason.value})."
+        f"{decided(call.action, call.reason, over=found.is_over)}."
     )
     click.echo()
     output.facts(list(_sum(found)))
     if found.budgets:
         click.echo()
         _budgets(found.budgets, refused=refused)
-    if found.answer is not None and found.answer.message:
+    if found.over is not None:
+        click.echo(f"\nIn this session {found.over.told}")
+    if found.answer is not None and found.answer.message and (refused or found.answer.target_model):
         click.echo(f"\n{runnable(output.safe(found.answer.message, 2000))}")
     output.aside(f"event {found.event.seq:,}, {found.event.hash.hex()}; `tallygate verify` holds the journal.")
 

@@ -17,7 +17,7 @@ from tallygate.clients.registry import REGISTRY
 from tallygate.core.text import cleaned
 from tallygate.entrypoints.hook_dispatcher import HookDispatcher, hooks_of
 from tallygate.entrypoints.mcp_server.tools import compact, error_result
-from tallygate.entrypoints.stopping import WAIT_S, end_run, running, say
+from tallygate.entrypoints.stopping import WAIT_S, end_run, running, say, tell
 
 HOOK_TOOL = "tallygate_hook"
 # How long a refused agent is held for the responses of others, and how often these are looked for.
@@ -49,6 +49,9 @@ class HookTool(Tool):
             return error_result("hooks_only", f"{HOOK_TOOL} answers hooks only: client and event are missing.", "")
         client, event = cleaned(client, 40), cleaned(event, 80)
         reply = await anyio.to_thread.run_sync(self.dispatcher.answer, client, event, arguments)
+        hooks = hooks_of(client)
+        if reply.beside and self.ends and hooks is not None:
+            tell(hooks.client, reply.beside.encode("utf-8", "replace"), self.ends)
         if reply.last_words and self.ends and await self._ended(reply, client, event, arguments):
             await anyio.sleep(WAIT_S)  # an answer now would let the turn go on
         return CallToolResult(content=[TextContent(type="text", text=compact(reply.body or {}))], is_error=False)

@@ -11,12 +11,12 @@ from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Certainty, Split, certainty_of
 from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.rules import PIECES, piece_of, rolling_us, within_of
-from tallygate.core.gate.wording import doubtful
+from tallygate.core.gate.wording import doubtful, let_through
 from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Amount, Budget, Call, CallRequest, Session, needed
 from tallygate.core.moments import as_datetime, microseconds
-from tallygate.core.money import COUNTED
-from tallygate.core.sessions import SessionTotals, totals_of
+from tallygate.core.money import COUNTED, format_amount
+from tallygate.core.sessions import SessionTotals, over_limit, totals_of
 from tallygate.core.sums import Observed
 from tallygate.core.usage import UNKNOWN_MODEL, priced_as
 from tallygate.core.words import BudgetMode
@@ -35,6 +35,31 @@ class SessionFigures:
     calls: list[Call]
     observed: Observed
     totals: SessionTotals
+
+
+@dataclass(frozen=True, slots=True)
+class LetThroughOver:
+    """How often a session's steps went over a limit that only warns, and what it had spent when one did first."""
+
+    times: int
+    first_us: int
+    spent_nanos: int
+
+    @property
+    def told(self) -> str:
+        return let_through(self.times, format_amount(self.spent_nanos))
+
+
+def let_through_over(reader: Reader, session_id: str) -> LetThroughOver | None:
+    """What a hard limit would have stopped of a session; None where nothing went over one."""
+    over = over_limit(reader.calls_of(session_id))
+    if not over:
+        return None
+    first_us = min(call.at_us for call in over)
+    responses = [each for each in reader.usage_of(session_id) if microseconds(each.row.at) <= first_us]
+    reported = sum(call.counted_nanos for call in reader.calls_of(session_id) if call.at_us < first_us)
+    spent = sum(each.cost_nanos for each in responses) if reader.is_metered(session_id) else reported
+    return LetThroughOver(len(over), first_us, spent)
 
 
 def figures_of(reader: Reader, session: Session) -> SessionFigures:

@@ -9,7 +9,8 @@ from itertools import takewhile
 
 from tallygate.core.costing import SERVED_HERE, STANDARD, Terms, is_local_runtime
 from tallygate.core.gate.answers import GateAnswer
-from tallygate.core.gate.policy import admits
+from tallygate.core.gate.policy import admits, tightest
+from tallygate.core.gate.wording import passed
 from tallygate.core.hooks import HookEvent, Moment
 from tallygate.core.learning.calibration import EstimateKind, Level
 from tallygate.core.learning.steps import (
@@ -23,6 +24,7 @@ from tallygate.core.learning.steps import (
 )
 from tallygate.core.model import HOOK_KEY, NO_RESPONSE, Actor, Amount, Call, CallRequest, Session, needed
 from tallygate.core.moments import as_datetime
+from tallygate.core.sessions import over_limit
 from tallygate.core.usage import UNKNOWN_MODEL, priced_as
 from tallygate.core.words import Action, ActorType, BudgetMode, CallState, Pressure, Reason
 from tallygate.ledger.port import Reader, SessionReader, StoredUsage, Tx, UsageReader
@@ -61,7 +63,8 @@ class StepAnswer:
 
     `again` says that the step before was refused, too, the session's or the agent's; `unconfirmed` that a tool of this
     row of refusals was left to a second question that never came; `goes_on` that the agent had responses since the
-    first of them; `hard` that a hard budget is among those of a session that was refused.
+    first of them; `hard` that a hard budget is among those of a session that was refused. `passed` says that with this
+    step, and not before, a limit was passed that only warns.
     """
 
     answer: GateAnswer
@@ -70,6 +73,7 @@ class StepAnswer:
     unconfirmed: bool = False
     goes_on: bool = False
     hard: bool = False
+    passed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,7 @@ class _HookStep:
         self._request = request
         self._recent = recent
         self._before: Pressure | None = None
+        self._was_over = False
         self._again = event.held
         self._refused: list[Call] = []
 
@@ -154,7 +159,7 @@ class _HookStep:
         # How pressed the session was when its last step was answered; nothing before the first.
         for call in [call for call in calls if call.at_us <= tx.at_us][:ANSWERS_LOOKED_AT]:
             if call.is_model_call and call.reply is not None and call.action is not Action.HALT:
-                self._before = GateAnswer.from_json(call.reply).pressure
+                self._before, self._was_over = GateAnswer.from_json(call.reply).pressure, bool(over_limit([call]))
                 break
         own = (call for call in calls if _is_of(call, request.actor))
         self._refused = list(takewhile(lambda call: call.state is CallState.DENIED, own))
@@ -174,7 +179,16 @@ class _HookStep:
         unasked = takewhile(lambda call: call.tool_name != QUESTION, self._refused)
         left = event.confirmed and any((call.tool_name or "") == event.tool for call in unasked)
         goes_on = hard and _goes_on(tx, event, self._refused)
-        return StepAnswer(answer, self._before, self._again, left, goes_on, hard)
+        # A step that is only looked at is asked for once more before it is made.
+        passed_now = None if call_id is None else self._passed(outcome)
+        return StepAnswer(answer, self._before, self._again, left, goes_on, hard, passed_now)
+
+    def _passed(self, outcome: GateOutcome) -> str | None:
+        if self._was_over or outcome.decision.action is Action.HALT or outcome.decision.reason is Reason.GATE_OFF:
+            return None
+        over = [each for each in outcome.left if each.mode is BudgetMode.SOFT and each.available < 0]
+        budget = tightest(over)
+        return None if budget is None else passed(budget)
 
 
 def _is_hard(rt: Runtime, tx: Tx, session: Session, refused: GateAnswer) -> bool:
@@ -241,7 +255,8 @@ def _request(
     if not is_auxiliary:
         named = price_key(price, model)
         key = sample_key(EstimateKind.HOOK, session.client, named)
-        level = Level.of(ahead.nanos if own_steps else None, ahead.anew_nanos)
+        begins = not own_steps and event.agent_id is None and not event.begins_unasked
+        level = Level.of(ahead.nanos if own_steps else None, ahead.anew_nanos, begins=begins)
         counted = correct_estimate(rt, reader, RawEstimate(key, model, named, ahead.nanos, level))
     return CallRequest(
         session_id=session.session_id,

@@ -10,8 +10,10 @@ from typing import Any
 from tallygate.core.errors import NotFound
 from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.model import Call, Session
+from tallygate.core.sessions import over_limit
 from tallygate.core.words import Action
 from tallygate.ledger.port import BudgetReader, JournalEvent, ProofReader
+from tallygate.operations.budgets.figures import LetThroughOver, let_through_over
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.overview import session_called
 
@@ -52,6 +54,12 @@ class ExplainedDecision:
     price: str | None
     budgets: tuple[BudgetThen, ...]
     answer: GateAnswer | None = None
+    over: LetThroughOver | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was let through over a limit that only warns."""
+        return bool(over_limit([self.call]))
 
 
 def why(rt: Runtime, text: str) -> ExplainedDecision:
@@ -81,7 +89,8 @@ def why(rt: Runtime, text: str) -> ExplainedDecision:
         event, stated = found
         is_refused = call.action is Action.HALT
         budgets = tuple(_denied(call, answer, event) if is_refused else _held(reader, event, stated))
-    return ExplainedDecision(session, call, event, price, budgets, answer)
+        over = let_through_over(reader, session.session_id)
+    return ExplainedDecision(session, call, event, price, budgets, answer, over)
 
 
 def _event_of(reader: ProofReader, call: Call) -> Iterator[tuple[JournalEvent, Row]]:

@@ -27,7 +27,15 @@ from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason, SessionState
 from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare, StoredUsage, UsageReader
 from tallygate.operations.budgets.applicable import all_budgets, budgets_now, limited_now, rolled
-from tallygate.operations.budgets.figures import Unsure, drawn_on, figures_of, is_enforced, used_model
+from tallygate.operations.budgets.figures import (
+    LetThroughOver,
+    Unsure,
+    drawn_on,
+    figures_of,
+    is_enforced,
+    let_through_over,
+    used_model,
+)
 from tallygate.operations.lock_book import as_signed
 from tallygate.operations.runtime import Runtime, scope_of
 from tallygate.operations.views.usage import folders_of
@@ -100,6 +108,7 @@ class SessionView:
     split: Split = SURE
     splits: tuple[Split, ...] = ()
     anomalies: list[CallAnomaly] = field(default_factory=list)
+    over: LetThroughOver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +171,7 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
             split=unsure.of_session(session_id),
             splits=tuple(unsure.of_budget(each, at_us) for each in budgets),
             anomalies=odd,
+            over=let_through_over(reader, session_id),
         )
 
 
