@@ -340,8 +340,8 @@ def rule_block(front: str = "") -> Block:
 NAME = "tallygate"
 COMMANDS = (
     "attest", "backup", "budget", "calibrate", "demo", "doctor", "drift", "estimate", "hook", "import", "import-l6e",
-    "init", "keys", "ledger", "lock", "prices", "report", "restore", "serve", "sessions", "status", "statusline",
-    "sync", "trust", "uninstall", "unlock", "usage", "verify", "why",
+    "init", "keys", "ledger", "lock", "off", "on", "prices", "report", "restore", "serve", "sessions", "status",
+    "statusline", "sync", "trust", "uninstall", "unlock", "usage", "verify", "why",
 )  # fmt: skip
 # A command of this program: no part of a path, and not that of another installation ("then its tallygate init").
 # `tallygate raise` is none: it is typed as a prompt.
