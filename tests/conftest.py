@@ -9,7 +9,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from tallygate.clients.ancestry import agent_variables
+from tallygate.clients.client import command_line
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -155,4 +156,9 @@ def loopback_port() -> int:
 @pytest.fixture(autouse=True)
 def program_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands in texts begin with the program's name, wherever the tests run."""
+
+    def named(environ: Mapping[str, str], interpreter: str) -> str:
+        return "tallygate" if environ else command_line({}, interpreter)
+
     monkeypatch.setattr("tallygate.entrypoints.runnable.own_words", lambda: "tallygate")
+    monkeypatch.setattr("tallygate.app.command_line", named)

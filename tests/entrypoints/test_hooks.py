@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tallygate.app import compose, settings_here
 from tallygate.clients.program import program_called
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import SettingsError
+from tallygate.core.hooks import HookAnswer, HookVerdict
 from tallygate.entrypoints import hook, stopping
 from tallygate.entrypoints.hook_dispatcher import INPUT_BYTES_MAX, HookDispatcher, refused
 
@@ -393,6 +395,17 @@ def test_one_hook_that_cannot_be_read_ends_a_run_at_its_prompt_and_never_for_a_s
     assert not dispatcher.answer("claude_code", "SessionEnd", odd).last_words
     quiet = HookDispatcher(lambda _: world.with_runtime(interrupts=False).rt)
     assert not quiet.answer("claude_code", "UserPromptSubmit", odd).last_words, "switched off by the user"
+
+
+def test_a_command_in_an_answer_begins_as_the_shell_of_who_works_there_finds_the_program(world):
+    there = replace(world.rt, workspace=replace(world.rt.workspace, program="/opt/there/tallygate"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(
+            "tallygate.entrypoints.hook_dispatcher.answer_hook",
+            lambda *_: HookAnswer(HookVerdict.STOP, "Tallygate: it is damaged. Run: tallygate doctor"),
+        )
+        said = HookDispatcher(lambda _: there).answer("claude_code", "UserPromptSubmit", PROMPT)
+    assert said.body["reason"] == "Tallygate: it is damaged. Run: /opt/there/tallygate doctor"
 
 
 @pytest.mark.parametrize("match", ["", 'match = "plain"\n', 'match = "~/plain"\n'])

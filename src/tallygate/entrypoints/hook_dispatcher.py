@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from tallygate.clients.client import runnable as with_program
 from tallygate.clients.reading.hooks import LONGEST_MESSAGE, Hooks, Reply, message_of
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument, TallygateError
@@ -124,19 +125,20 @@ class HookDispatcher:
         if sender.guest:
             runtime = replace(runtime, server_id=None)
         answer = answer_hook(runtime, event, self.prompts)
-        whole = (answer.message or answer.parting) is not None and _is_locked(runtime)
+        # Commands run in the shell of who works there, which may be another than that of this server's own client.
+        program = _program(runtime) if answer.message or answer.parting else ""
         if answer.message is not None:
-            answer = replace(answer, message=runnable(answer.message, whole=whole))
+            answer = replace(answer, message=with_program(answer.message, program))
         reply = hooks.reply(event, answer)
         if answer.beside is not None:
             reply = replace(reply, beside=cleaned_lines(runnable(answer.beside), LONGEST_MESSAGE))
         if answer.parting is not None:
-            words = cleaned_lines(runnable(answer.parting, whole=whole), LONGEST_MESSAGE)
+            words = cleaned_lines(with_program(answer.parting, program), LONGEST_MESSAGE)
             return replace(reply, last_words=words, exit_code=0 if answer.ends else TELLS)
         if not answer.ends or reply.settled:
             return reply
         if answer.last is not None:
-            answer = replace(answer, message=runnable(answer.last, whole=whole))
+            answer = replace(answer, message=with_program(answer.last, program))
         return replace(reply, last_words=message_of(answer) or "", waits=answer.waits, held_s=answer.held_s)
 
     def landed(self, client: str, name: str, raw: Mapping[str, Any]) -> bool:
@@ -173,12 +175,13 @@ class HookDispatcher:
         return refused(hooks.client, name or "", what, subagent=bool(raw.get("agent_id")), lasting=lasting, ends=ends)
 
 
-def _is_locked(runtime: Runtime) -> bool:
-    """Whether commands may ask for the passphrase, which is typed into the program's full path alone."""
+def _program(runtime: Runtime) -> str:
+    """How a command begins in an answer; while it may ask for the passphrase, with the program's full path."""
     try:
-        return standing_now(runtime).lock is not None
+        is_locked = standing_now(runtime).lock is not None
     except TallygateError:
-        return False
+        is_locked = False
+    return runtime.workspace.program_in_full if is_locked else runtime.workspace.program
 
 
 def refused(
