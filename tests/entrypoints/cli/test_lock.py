@@ -142,12 +142,12 @@ LOOSENS = {
     Loosening.IMPORT_DELETE: ["import", "delete", "BILL"],
     Loosening.USAGE_CORRECT: ["usage", "correct", "RESPONSE", "--output", "1", "--reason", "test"],
     Loosening.UNLOCK: ["unlock"],
+    Loosening.OFF: ["off", "--for", "1h"],
+    Loosening.BUDGET_ADD: ["budget", "add", "50", "--per", "day"],
 }
 # These ask only where something becomes cheaper, or there is no such command: operations of their own hold them.
 ELSEWHERE = {
     Loosening.LOCK,
-    Loosening.OFF,
-    Loosening.BUDGET_ADD,
     Loosening.BUDGET_REMOVE,
     Loosening.DRIFT_APPLY,
     Loosening.PRICES_UPDATE,
@@ -201,6 +201,8 @@ DONE = [
     Loosening.KEYS_TRUST,
     Loosening.KEYS_ROTATE,
     Loosening.UNLOCK,
+    Loosening.OFF,
+    Loosening.BUDGET_ADD,
 ]
 
 
@@ -212,6 +214,28 @@ def test_with_the_passphrase_it_is_done_and_the_ledger_verifies(run, things, loc
     assert not locked, "nobody was asked"
     verified = run("verify")
     assert verified.exit_code == 0, verified.output
+
+
+def test_what_is_changed_with_the_passphrase_in_the_settings_file_counts_at_once(run, run_json, locked, home):
+    locked[:] = [WORDS] * 3
+    assert run("budget", "add", "2").exit_code == 0
+    assert run("budget", "set", "session", "30").exit_code == 0
+    assert run_json("status")["settings"]["loosened"] == []
+    assert settings_here().session_budget.limit == 30 * 10**9
+    assert run("budget", "remove", "session").exit_code == 0
+    assert run_json("status")["settings"]["loosened"] == []
+    assert not locked, "nobody was asked"
+
+
+def test_what_else_waits_in_the_settings_file_is_not_signed_along(run, run_json, locked, home):
+    locked[:] = [WORDS] * 2
+    assert run("budget", "add", "2").exit_code == 0
+    file = home / ".config" / "tallygate" / "config.toml"
+    file.write_text(file.read_text().replace("2.00", "900.00"))
+    told = run("budget", "add", "50", "--per", "day")
+    assert told.exit_code == 0
+    assert "tallygate trust --user shows them" in told.stderr
+    assert settings_here().session_budget.limit == 2 * 10**9
 
 
 def test_an_agent_is_refused_also_where_settings_leave_the_command_to_agents(run, made, locked, home, monkeypatch):

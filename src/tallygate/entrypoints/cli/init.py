@@ -203,6 +203,8 @@ def uninstall(
         if not manifest.records and not data:
             _remove_unused(program, settings)
             leaving.tidy(settings)
+    if data:  # what stays of settings is in the list above
+        plan.notes = [(title, text) for title, text in plan.notes if str(settings.paths.user_file) not in text]
     _say(plan, clients, broken, dry_run=dry_run, diff=diff, as_json=as_json, verb="taken out")
     gone = True
     if data and (broken or manifest.records) and not dry_run:
