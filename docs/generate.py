@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import json_schema
 
 from tallygate.app import opened
 from tallygate.clients.client import Client, InstallScope, InstallSurroundings
@@ -105,6 +106,8 @@ def pages() -> dict[str, str]:
         "settings.md": page("Settings", settings(words)),
         "run-log.md": page("Run log", run_log(line, words)),
         "errors.md": page("Errors", error_codes(words)),
+        "json.md": page("JSON", json_schema.paragraphs(json_schema.declared(), table)),
+        "json.schema.json": json_schema.written(json_schema.declared()),
     }
 
 

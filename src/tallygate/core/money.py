@@ -139,6 +139,11 @@ def exact_text(nanos: int) -> str:
     return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"
 
 
+def exact_number(nanos: int | None) -> Any:
+    """The same as a number of JSON, for what was taken over and is not to be rounded."""
+    return None if nanos is None else json.loads(exact_text(nanos))
+
+
 def format_amount(nanos: int, currency: str = "USD") -> str:
     """An amount for a person: two digits, more only where a smaller amount would read as zero.
 

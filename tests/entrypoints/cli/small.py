@@ -87,7 +87,8 @@ def small_ledger(home: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Small
     assert run("sync").exit_code == 0
     bill = json.loads(run("import", "list", "--json").stdout)["bills"][0]["bill_id"]
     attested = json.loads(run("attest", "list", "--json").stdout)["attestations"][0]["id"]
-    return Small(worked, ended, call, bill, attested, f"msg_01{'x' * 12}")
+    response = json.loads(run("sessions", "show", THEIRS, "--calls", "--json").stdout)["responses"][0]["response"]
+    return Small(worked, ended, call, bill, attested, response)
 
 
 def _read(made: Made, clock: Clock) -> None:

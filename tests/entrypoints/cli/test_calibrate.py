@@ -54,8 +54,8 @@ def test_factors_of_the_user_and_from_bills_are_named_beside(run, run_json, taug
     assert "Taken from bills: anthropic:claude-opus-4-7 1.250x since" in text
     assert "Set by you: claude-opus-4.7 1.500x" in text
     found = run_json("calibrate", "show")
-    assert found["manual"] == [{"model": "claude-opus-4.7", "factor": "1.500"}]
-    assert found["billed"][0]["factor"] == "1.250"
+    assert found["manual"] == [{"model": "claude-opus-4.7", "factor": 1.5}]
+    assert found["billed"][0]["factor"] == 1.25
     assert "1 factor from bills" in run("calibrate", "reset", "--billed", "--yes").stdout
     assert run_json("calibrate", "show")["billed"] == []
 

@@ -43,7 +43,7 @@ def test_a_bill_is_imported_shown_deleted_and_imported_again(run, run_json, save
     save("march.csv", MARCH)
     [new] = run_json("import", "march.csv")["bills"]
     assert (new["file"], new["new"], new["lines"], new["total"], new["currency"]) == (
-        "march.csv", True, 3, "3.25", "USD",
+        "march.csv", True, 3, 3.25, "USD",
     )  # fmt: skip
     assert (new["from"], new["until"]) == ("2026-03-01T00:00:00.000Z", "2026-03-04T00:00:00.000Z")
     [known] = run_json("import", "march.csv")["bills"]
@@ -51,8 +51,8 @@ def test_a_bill_is_imported_shown_deleted_and_imported_again(run, run_json, save
     shown = run_json("import", "show", new["bill_id"][-8:], "--lines", "2")
     assert (shown["bill_id"], shown["state"]) == (new["bill_id"], "counts")
     assert [(line["line"], line["cost"], line["model"]) for line in shown["first_lines"]] == [
-        (2, "1.5", "m"),
-        (3, "2", "m"),
+        (2, 1.5, "m"),
+        (3, 2, "m"),
     ]
     gone = run_json("import", "delete", new["bill_id"][-8:])
     assert (gone["deleted"], gone["state"]) == (True, "deleted")
@@ -143,7 +143,7 @@ def test_a_format_and_a_currency_can_be_forced(run, run_json, save):
     assert "is of no format that is known; its header is 'date, model, cost, note'" in done.stderr
     assert "generic" in done.stderr
     [found] = run_json("import", "more.csv", "--format", "generic", "--currency", "eur")["bills"]
-    assert (found["format"], found["currency"], found["total"]) == ("generic", "EUR", "1")
+    assert (found["format"], found["currency"], found["total"]) == ("generic", "EUR", 1)
     assert "'nope' is no format of a bill" in run("import", "more.csv", "--format", "nope").stderr
     assert "'x' is no currency" in run("import", "more.csv", "--currency", "x").stderr
     done = run("import", "more.csv", "--format", "generic", "--currency", "USD")

@@ -237,9 +237,9 @@ def show(program: Program, as_json: bool) -> None:
                 "mode": mode,
                 "quantile_percent": percent,
                 "learned": [_taught(each) for each in found.learned],
-                "manual": [{"model": model, "factor": ratio(micros)} for model, micros in found.manual.items()],
+                "manual": [{"model": model, "factor": _number(micros)} for model, micros in found.manual.items()],
                 "billed": [
-                    {"model": model, "factor": ratio(micros), "applied_at": iso(at_us)}
+                    {"model": model, "factor": _number(micros), "applied_at": iso(at_us)}
                     for model, (micros, at_us) in found.billed.items()
                 ],
             }
@@ -302,9 +302,9 @@ def _taught(each: Taught) -> dict[str, Any]:
         "client": client_name(each.key.client),
         "model": each.key.model,
         "reconciled_calls": each.samples,
-        "first_step": ratio(each.first_micros),
-        "later_steps": ratio(each.later_micros),
-        "reserved_on_top": ratio(each.reserved_micros),
+        "first_step": _number(each.first_micros),
+        "later_steps": _number(each.later_micros),
+        "reserved_on_top": _number(each.reserved_micros),
         "confidence": each.confidence,
         "last_at": iso(each.last_us),
     }

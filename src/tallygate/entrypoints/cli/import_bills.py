@@ -15,7 +15,7 @@ import click
 
 from tallygate.core.authority import Loosening
 from tallygate.core.moments import as_datetime, iso, microseconds
-from tallygate.core.money import exact_text, format_amount
+from tallygate.core.money import exact_number, format_amount
 from tallygate.core.statements import Bill, BillLine
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
@@ -256,7 +256,7 @@ def _state(bill: Bill) -> str:
 
 
 def bill_json(bill: Bill) -> dict[str, Any]:
-    """A bill for programs; its sum is decimal text without rounding."""
+    """A bill for programs; its sum is not rounded."""
     return {
         "bill_id": bill.bill_id,
         "state": _state(bill),
@@ -265,7 +265,7 @@ def bill_json(bill: Bill) -> dict[str, Any]:
         "digest": bill.digest,
         "currency": bill.currency,
         "lines": bill.lines,
-        "total": None if bill.total_nanos is None else exact_text(bill.total_nanos),
+        "total": exact_number(bill.total_nanos),
         "from": iso(bill.from_us),
         "until": iso(bill.until_us),
         "imported_at": iso(bill.imported_us or None),
@@ -373,7 +373,7 @@ def _line_json(line: BillLine) -> dict[str, Any]:
         "tokens": asdict(line.tokens),
         "token_class": None if line.token_class is None else line.token_class.value,
         "requests": line.requests,
-        "cost": None if line.cost_nanos is None else exact_text(line.cost_nanos),
+        "cost": exact_number(line.cost_nanos),
         "billing": line.billing.value,
         "request_id": line.request_id,
         "key": line.key,
