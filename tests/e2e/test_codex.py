@@ -104,7 +104,7 @@ def test_hooks_that_nobody_trusts_are_reported_until_the_user_trusts_them(machin
     client = Distrustful()
     here = machine(client, [Turn("Working.", (client.shell("echo ran"),)), Turn("All fine.")])
     here.init()
-    assert doctors_word(here)["state"] == "fail"
+    assert doctors_word(here)["state"] == "warn"
     assert "/hooks" in doctors_word(here)["to_do"]
     here.run()
     assert here.run_lines() == []

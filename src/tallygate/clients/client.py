@@ -92,10 +92,14 @@ class Requirements:
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Something that keeps a client's hooks from running, and what the user does about it."""
+    """Something that keeps a client's hooks from running, and what the user does about it.
+
+    One that `comes_next` is no fault: a step that the client leaves to its user after each installation.
+    """
 
     what: str
     to_do: str
+    comes_next: bool = False
 
 
 class Ends(StrEnum):

@@ -280,7 +280,7 @@ def test_a_ledger_of_the_version_before_gets_an_anchor_once_and_that_is_said(run
     assert run("status").exit_code == 0
     assert run("status").exit_code == 0
     assert caplog.messages == [
-        "The ledger had no anchor; it has one now, and from now on is missed when it is gone or older."
+        "From now on you are told if this ledger is gone, or an older copy of it lies in its place."
     ]
 
 

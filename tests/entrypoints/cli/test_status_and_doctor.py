@@ -142,7 +142,7 @@ def test_a_sound_installation_passes_every_check(run, made):
         "log queue", "limits", "budgets", "anchor", "passphrase", "transcripts", "booked", "keys",
         "prices", "run log", "tokens",
     ]  # fmt: skip
-    assert "5 events verified" in found["chain"]["found"]
+    assert "5 events, each as it was written" in found["chain"]["found"]
     text = run("doctor").stdout
     assert "22 checks, 0 failed" in text
 

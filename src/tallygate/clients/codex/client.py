@@ -50,7 +50,8 @@ def findings(where: InstallSurroundings) -> Iterator[Obstacle]:
         untrusted = [event for event, key in ours if not mapping(state.get(key)).get("trusted_hash")]
         off = [event for event, key in ours if mapping(state.get(key)).get("enabled") is False]
         if untrusted:
-            yield Obstacle(f"Codex has not been told to trust {', '.join(untrusted)} of {file}, and skips them", _TRUST)
+            what = f"Codex skips the hooks of Tallygate until you trust them: {', '.join(untrusted)} of {file}"
+            yield Obstacle(what, _TRUST, comes_next=True)
         if off:
             yield Obstacle(f"{', '.join(off)} of {file} are switched off in Codex", "Switch them on in /hooks.")
 

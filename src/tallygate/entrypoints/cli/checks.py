@@ -95,10 +95,8 @@ def sqlite() -> Check:
     """The database library, with the fault that the writer's lock keeps away from the ledger."""
     version = condition.sqlite_version()
     if condition.has_wal_reset_bug(version):
-        note = "has the WAL-reset bug of 3.7.0-3.51.2; Tallygate's own lock keeps it away from this ledger"
-        return Check(
-            "sqlite", CheckState.OK, f"{version}, which {note}", "Open the ledger with nothing else that writes."
-        )
+        note = "its fault in resetting a write-ahead log is kept away by Tallygate's own lock"
+        return Check("sqlite", CheckState.OK, f"{version}; {note}, as long as nothing else writes into the ledger")
     return Check("sqlite", CheckState.OK, version)
 
 
@@ -210,7 +208,7 @@ def _pages(ledger: SqliteLedger, _: Runtime) -> Check:
         wrong = condition.quick_check(ledger)
     if wrong:
         return Check("pages", CheckState.FAIL, "; ".join(wrong), REBUILD)
-    return Check("pages", CheckState.OK, "quick_check finds nothing")
+    return Check("pages", CheckState.OK, "every page of the file is sound")
 
 
 def _chain(ledger: SqliteLedger, runtime: Runtime) -> Check:
@@ -229,7 +227,7 @@ def _chain(ledger: SqliteLedger, runtime: Runtime) -> Check:
     with ledger.reading(runtime.tenant) as reader:
         head = reader.head()
     found = (
-        f"{output.plural(head.seq, 'event')} verified, head {head.hash.hex()[:16]}; the tables say what the events say"
+        f"{output.plural(head.seq, 'event')}, each as it was written, and all sums theirs; last {head.hash.hex()[:16]}"
     )
     return Check("chain", CheckState.OK, found)
 
@@ -412,7 +410,7 @@ def of_anchor(anchor: Anchor, runtime: Runtime) -> Check:
     by = output.plural(len(sound), "file")
     if theirs := sum(copy is Copy.SOUND for _, copy in remembered.others):
         by += f" of this host and {theirs} of others"
-    found = "; ".join([f"the ledger is the one that was there, by {by}", *told])
+    found = "; ".join([f"the ledger is the one that was there, as {by} beside it tell", *told])
     lacking = [f"{file} is {copy}" for file, copy in copies if copy is not Copy.SOUND]
     if not sound:
         to_do = f"Make {copies[0][0].parent} writable for this user: where the ledger is lost, nobody would notice."

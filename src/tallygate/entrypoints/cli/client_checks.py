@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from tallygate.clients.client import Client, InstallScope, Obstacle, server_arguments
 from tallygate.clients.registry import REGISTRY
@@ -24,8 +25,8 @@ from tallygate.operations.setup.install import plan_install
 from tallygate.settings import Settings
 
 SESSIONS_LOOKED_AT = 50
-# A client asks its model after about so long, whatever its servers do, where it was not told to wait for one.
-CLIENTS_WAIT_MS = 1_000
+# Clients are told to wait for the server; after so long the first of them give up on one.
+CLIENTS_WAIT_MS = 10_000
 ANSWER_S = 30
 STRAYS_SINCE_US = 24 * 3_600_000_000
 UNGATED = (
@@ -48,8 +49,7 @@ def of_clients(program: Program, settings: Settings, runtime: Runtime) -> Iterat
             changed = [
                 str(change.path) for scope in here for change in plan_install([client], where, scope, manifest).changed
             ]
-            found = [(each.what, each.to_do) for each in client.findings(where)]
-            yield _client(client, changed, found, client.doubled(where))
+            yield _client(client, changed, list(client.findings(where)), client.doubled(where))
     except TallygateError as error:
         yield failed("clients", error)
         return
@@ -62,15 +62,17 @@ def of_clients(program: Program, settings: Settings, runtime: Runtime) -> Iterat
             yield of_places(settings, where)
         yield of_hooks(ServerPresence(settings.paths.database.parent / "servers"), runtime.services.clock_us())
         yield server(runtime, [where.python, *server_arguments(where)])
-        yield sessions(runtime)
+        yield sessions(runtime, installed_us=_written_us(Path(where.places)))
     elif not elsewhere:
         yield from taken_out(runtime, shown_zone(settings))
 
 
-def _client(client: Client, changed: list[str], found: list[tuple[str, str]], beside: Obstacle | None) -> Check:
+def _client(client: Client, changed: list[str], found: list[Obstacle], beside: Obstacle | None) -> Check:
     if found:
-        to_do = " ".join(dict.fromkeys(to_do for _, to_do in found))
-        return Check(client.name, CheckState.FAIL, "; ".join(what for what, _ in found), to_do)
+        to_do = " ".join(dict.fromkeys(each.to_do for each in found))
+        # What a client leaves to its user after each installation is a step, and the installation sound.
+        state = CheckState.WARN if all(each.comes_next for each in found) else CheckState.FAIL
+        return Check(client.name, state, "; ".join(each.what for each in found), to_do)
     if changed:
         text = f"not as this version would install it: {', '.join(changed)}"
         return Check(client.name, CheckState.WARN, text, f"Run: tallygate init --client {client.name}")
@@ -103,16 +105,28 @@ def server(runtime: Runtime, command: Sequence[str]) -> Check:
         return Check("server", CheckState.FAIL, "does not answer", "Run `tallygate serve` to see why.")
     found = f"answers after {took_ms:,} ms"
     if took_ms > CLIENTS_WAIT_MS:
-        to_do = "Clients that do not wait begin without it. Tallygate's entries tell those that can to wait."
+        to_do = "Some clients give up on a server that is so slow. Is this machine busy? Look once more when it is not."
         return Check("server", CheckState.WARN, found, to_do)
     return Check("server", CheckState.OK, found)
 
 
-def sessions(runtime: Runtime) -> Check:
-    """Whether the last sessions of clients that have hooks were gated by them."""
+def _written_us(path: Path) -> int:
+    """When a file was written; 0 where it is not there."""
+    try:
+        return path.stat().st_mtime_ns // 1000
+    except OSError:
+        return 0
+
+
+def sessions(runtime: Runtime, *, installed_us: int = 0) -> Check:
+    """Whether the last sessions of clients that have hooks were gated by them.
+
+    What was spent before `tallygate init` no hook could gate.
+    """
     families = {REGISTRY.family_of(client.name) for client in REGISTRY.clients.values() if client.has_hooks}
     # Of what came before a restored backup, the sessions are lost and not the responses: those were gated.
-    since = max([runtime.services.clock_us() - STRAYS_SINCE_US, *(each.at_us for each in accepted_ledgers(runtime))])
+    day_us = runtime.services.clock_us() - STRAYS_SINCE_US
+    since = max([day_us, installed_us, *(each.at_us for each in accepted_ledgers(runtime))])
     with runtime.reading() as reader:
         last = [
             s for s in reader.sessions(state=None, limit=SESSIONS_LOOKED_AT) if REGISTRY.family_of(s.client) in families
@@ -126,7 +140,7 @@ def sessions(runtime: Runtime) -> Check:
     if strays and not loose:
         listed = ", ".join(f"{count:,} of {client_name(client)}" for client, count in sorted(strays.items()))
         return Check(
-            "enforcement", CheckState.WARN, f"responses of the last day that no session gated: {listed}", UNGATED
+            "enforcement", CheckState.WARN, f"responses that no hook was asked about, of late: {listed}", UNGATED
         )
     if not loose:
         return Check("enforcement", CheckState.OK, f"{output.plural(len(last), 'session')} of late, all gated by hooks")

@@ -126,10 +126,10 @@ def _say(remembered: AnchorRecord, amiss: Sequence[tuple[Path, Copy]], made: Seq
     if all(copy is Copy.MISSING for _, copy in remembered.copies):
         if remembered.others:
             return  # a host that is new here, such as a container that was started: others have marked the ledger
-        log.warning("The ledger had no anchor; it has one now, and from now on is missed when it is gone or older.")
+        log.warning("From now on you are told if this ledger is gone, or an older copy of it lies in its place.")
     else:
         listed = ", ".join(f"{file} ({copy})" for file, copy in amiss if file in made)
-        log.warning("The anchor of the ledger was made again, since the ledger is sound and it was not: %s.", listed)
+        log.warning("What tells if this ledger is gone or older was written anew; the ledger is sound: %s.", listed)
 
 
 _COLUMNS = ("row", "tenant", "seq", "digest", "at_us")
