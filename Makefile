@@ -50,6 +50,10 @@ bench: $(VENV)/.installed-dev  ## The benchmark programs; figures are ratios tak
 bench-peers: $(VENV)/.installed-dev  ## Other programs of the field beside this one, each in an environment of its own.
 	$(BIN)/python -m bench.peers $(ARGS)
 
+bench-clients: $(VENV)/.installed-dev  ## Launches of real clients, from npm, without Tallygate and with; Linux.
+	$(BIN)/python tests/e2e/install.py
+	$(BIN)/python -m tests.e2e.launches $(ARGS)
+
 clean:  ## Remove what make has made.
 	rm -rf $(VENV) $(VENV)-docs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 

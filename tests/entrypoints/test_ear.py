@@ -62,7 +62,7 @@ def test_who_waits_at_an_ear_that_is_withdrawn_is_turned_away_at_once(folder, ea
 
     def ask():
         try:
-            hook._carried(int(port), token, "claude_code Stop own -", b"", b"{}")
+            hook._carried(int(port), token, "/none", "claude_code Stop own -", b"", b"{}")
         except OSError as error:
             failed.append(error)
 
@@ -74,6 +74,29 @@ def test_who_waits_at_an_ear_that_is_withdrawn_is_turned_away_at_once(folder, ea
     assert len(failed) == 1
     assert not isinstance(failed[0], TimeoutError)
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "has_started, started_after, waits",
+    [(False, None, hook.ALONE_S // hook.ANSWER_S), (True, None, 1), (False, 2, 3), (False, 1, 2)],
+)
+def test_a_server_that_is_only_starting_is_waited_for_and_one_that_hangs_is_not(
+    tmp_path, monkeypatch, has_started, started_after, waits
+):
+    alive, waited = tmp_path / "one.alive", []
+    if has_started:
+        alive.touch()
+
+    def received(link):
+        waited.append(link)
+        if len(waited) == started_after:
+            alive.touch()
+        raise TimeoutError
+
+    monkeypatch.setattr(hook, "_received", received)
+    with pytest.raises(OSError):
+        hook._first_of(None, str(alive))
+    assert len(waited) == waits
 
 
 def test_an_ear_is_where_the_hooks_of_its_ledger_look_and_theirs_first(folder, monkeypatch, home):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import anyio
 import pytest
@@ -21,6 +22,7 @@ from tallygate.core.words import UnknownPrice
 from tallygate.entrypoints import entrance, first_answers
 from tallygate.entrypoints.first_answers import HANDSHAKE_VERSIONS, LISTS, FirstAnswers, Plain, frozen_answers
 from tallygate.entrypoints.mcp_server import freezing, streams
+from tallygate.entrypoints.mcp_server.serve import QUIET_ROUNDS, START_ROUNDS, quiet
 from tallygate.entrypoints.mcp_server.server import build_server
 from tallygate.entrypoints.mcp_server.shut import build_shut_server
 
@@ -248,6 +250,31 @@ def test_what_is_not_plain_waits_and_so_does_all_behind_what_could_decide_the_er
         os.close(end)
 
 
+# what happens in which round of waiting -> whether the SDK was left for later, and after how many rounds it came
+@pytest.mark.parametrize(
+    "happens, later, rounds",
+    [
+        ({}, True, QUIET_ROUNDS),
+        ({10: {"taken": 5}}, True, QUIET_ROUNDS + 10),
+        ({10: {"heard": 1}, 30: {"answered": 1}}, True, QUIET_ROUNDS + 30),
+        ({10: {"heard": 1}}, True, START_ROUNDS),
+        ({10: {"is_waited_for": True}}, False, 10),
+        ({3: {"is_over": True}}, False, 3),
+    ],
+)
+def test_the_sdk_is_imported_when_it_is_waited_for_or_when_a_clients_start_is_through(happens, later, rounds):
+    seen = SimpleNamespace(is_waited_for=False, is_over=False, taken=0, heard=0, answered=0)
+    pauses = []
+
+    def pause(microseconds):
+        pauses.append(microseconds)
+        vars(seen).update(happens.get(len(pauses), {}))
+
+    assert quiet(seen, seen, pause) is later
+    assert abs(len(pauses) - rounds) <= 1
+    assert quiet(None, seen, pause) is False
+
+
 # --- as a process ----------------------------------------------------------------------------------------------------
 
 
@@ -256,6 +283,7 @@ def test_what_is_not_plain_waits_and_so_does_all_behind_what_could_decide_the_er
 @pytest.mark.parametrize("broken", [False, True], ids=["sound", "broken settings"])
 def test_a_real_server_lists_at_once_and_answers_calls_afterwards(home, era, broken):
     environ = environment(home)
+    (home / "data").mkdir()
     if broken:
         environ["TALLYGATE_NONSENSE"] = "1"
     with Server(SERVE, home, era=era, environ=environ, quiet=True) as server:
@@ -288,6 +316,7 @@ program.main()
 
 @pytest.mark.slow
 def test_lists_are_there_before_anything_is_imported_and_who_asks_no_more_is_let_go(home):
+    (home / "data").mkdir()
     source = str(Path(first_answers.__file__).parents[2])
     program = UNIMPORTED.replace("SOURCE", repr(source)).replace("SITE", repr(sys.path))
     asked = b"".join(line + b"\n" for line in (greeting(), INITIALIZED, request("tools/list", 1)))

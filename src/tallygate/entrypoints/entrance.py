@@ -59,7 +59,9 @@ def open_entrance(places: str, parent: int, family: str) -> Entrance:
     behind = stand_before(parent)
     if behind is not None:
         behind.watch()
-    return Entrance(behind, open_ear(places, parent), _first_answers(family))
+    ear = open_ear(places, parent)
+    # A client that is answered goes on to its hooks: where these find nobody, each starts a gate of its own.
+    return Entrance(behind, ear, None if ear is None else _first_answers(family))
 
 
 def _first_answers(family: str) -> "FirstAnswers | None":

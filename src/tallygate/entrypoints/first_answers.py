@@ -89,13 +89,13 @@ class FirstAnswers:
         # Lines for the SDK, and of which of them the answer has been given.
         self.kept: list[tuple[bytes, bool]] = []
         self.rest = b""
+        self.taken = 0
         self.is_over = False
         self.is_waited_for = False
         self._frozen = frozen
         self._plain = Plain()
         self._era = ""
         self._is_open = bool(frozen)
-        self._size = 0
         self._reading = reading
         self._writing = writing
         self._woken, self._wake = os.pipe()
@@ -121,7 +121,7 @@ class FirstAnswers:
 
     def _go_on(self, when_over: "Callable[[], None]") -> None:
         try:
-            while not self.is_over and self._size < WAITING_BYTES_MAX and self._turn(None):
+            while not self.is_over and self.taken < WAITING_BYTES_MAX and self._turn(None):
                 pass
             if self.is_over and not self.is_waited_for:
                 when_over()
@@ -143,7 +143,7 @@ class FirstAnswers:
         if not piece:
             self.is_over = True
             return True
-        self._size += len(piece)
+        self.taken += len(piece)
         *lines, self.rest = (self.rest + piece).split(b"\n")
         for line in lines:
             self._take(line)

@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Answer = tuple[int, bytes, bytes, int]  # exit code, the client's words, ours, seconds to hold them back
+    Found = tuple[int, str, str, str]  # a server's port, token, whose it is, the file that is there once it has started
 
 INPUT_BYTES_MAX = 16 * 2**20
 CONNECT_S = 1
-# A server that is there answers within this, also one that is only starting; then a gate is started for this hook.
+# A server that is there answers within this; else a gate is started for this hook.
 ANSWER_S = 3
 # How long a server takes at most, from its first moment, to say where it hears; and how often is looked.
 STARTS_S, LOOKS_A_SECOND = 1, 100
@@ -124,9 +125,9 @@ def _asked(client: str, event: str, data: bytes, places: dict[str, str], held: s
     servers = _servers(workspace, folder)
     if not (servers and servers[0][2].endswith(",near")):
         servers = _once_announced(servers, workspace, folder)
-    for port, token, whose in servers:
+    for port, token, whose, alive in servers:
         try:
-            return _carried(port, token, f"{client} {event} {whose}{held}{_foreign(places)}", workspace, data)
+            return _carried(port, token, alive, f"{client} {event} {whose}{held}{_foreign(places)}", workspace, data)
         except (OSError, ValueError):
             continue
     return None
@@ -143,7 +144,7 @@ def workspace_of_client(places: dict[str, str]) -> bytes:
         return b""
 
 
-def _servers(workspace: bytes, folder: str) -> list[tuple[int, str, str]]:
+def _servers(workspace: bytes, folder: str) -> "list[Found]":
     """Ports and tokens of the servers that run, that of the client this hook belongs to first; and whose each is.
 
     It is the client's own where both were started by one process, or where no other is in this workspace. Servers of
@@ -172,7 +173,8 @@ def _servers(workspace: bytes, folder: str) -> list[tuple[int, str, str]]:
         near = parent in parents[:NEAR]
         if parent in parents[NEAR:]:
             around.append(name.removesuffix(".hook"))
-        found.append((not near, not inside, -len(path) if inside else 0, int(port), token))
+        alive = os.path.join(folder, name.removesuffix(".hook") + ".alive")
+        found.append((not near, not inside, -len(path) if inside else 0, int(port), token, alive))
     found.sort()
     alone = sum(not outside for _, outside, *_ in found) == 1 and not around
     listed = ",".join(around) or "-"
@@ -181,12 +183,13 @@ def _servers(workspace: bytes, folder: str) -> list[tuple[int, str, str]]:
             port,
             token,
             f"{'own' if not stranger or (alone and not outside) else 'guest'} {listed}{'' if stranger else ',near'}",
+            alive,
         )
-        for stranger, outside, _, port, token in found
+        for stranger, outside, _, port, token, alive in found
     ]
 
 
-def _once_announced(servers: list[tuple[int, str, str]], workspace: bytes, folder: str) -> list[tuple[int, str, str]]:
+def _once_announced(servers: "list[Found]", workspace: bytes, folder: str) -> "list[Found]":
     """The servers that run, with the one that the client is just starting: in a moment it says where it hears.
 
     Without it the gate would be imported twice on the same cores, and both would be later.
@@ -266,7 +269,7 @@ def servers_folder() -> str:
     return os.path.join(base, "tallygate", "servers")
 
 
-def _carried(port: int, token: str, what: str, workspace: bytes, data: bytes) -> "Answer":
+def _carried(port: int, token: str, alive: str, what: str, workspace: bytes, data: bytes) -> "Answer":
     # The plain C module: `socket` takes as long to import as everything else here together.
     import _socket
 
@@ -277,7 +280,7 @@ def _carried(port: int, token: str, what: str, workspace: bytes, data: bytes) ->
         link.settimeout(ANSWER_S)
         head = f"tallygate-hook 1 {token} {what} {len(workspace)} {len(data)}\n"
         link.sendall(head.encode() + workspace + data)
-        got = b""
+        got = _first_of(link, alive)
         while b"\n" not in got:
             got += _received(link)
         code, size, last, held_s, beside, body = _framed(got)
@@ -287,6 +290,22 @@ def _carried(port: int, token: str, what: str, workspace: bytes, data: bytes) ->
         return code, body[:size], body[size : size + last], held_s
     finally:
         link.close()
+
+
+def _first_of(link: "_socket.socket", alive: str) -> bytes:
+    """The beginning of an answer; a server that is still starting is waited for as long as a gate alone would be.
+
+    On a busy machine that one would be later still, and make the server later.
+    """
+    starts = not os.path.exists(alive)
+    for _ in range(ALONE_S // ANSWER_S):
+        try:
+            return _received(link)
+        except TimeoutError:
+            if not starts:
+                raise
+            starts = not os.path.exists(alive)  # one that has started by now gets its time to answer, too
+    raise OSError("the server does not start")
 
 
 def _received(link: "_socket.socket") -> bytes:

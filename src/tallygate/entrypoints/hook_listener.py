@@ -49,12 +49,14 @@ class HookListener:
     workspace: Path | None
     parent: int
     new_token: Callable[[int], str]
+    heard: int = 0
+    answered: int = 0
     _server: socketserver.ThreadingTCPServer | None = field(default=None)
 
     def start(self, ear: Ear | None = None) -> None:
         """Listen on a free port and say where; on that of an ear, where hooks may have been waiting since."""
         token = self.new_token(16) if ear is None else ear.token
-        dispatcher, places = self.dispatcher, threading.BoundedSemaphore(AT_ONCE_MAX)
+        dispatcher, places, listener = self.dispatcher, threading.BoundedSemaphore(AT_ONCE_MAX), self
 
         class Handler(socketserver.StreamRequestHandler):
             timeout = WAIT_S
@@ -62,11 +64,13 @@ class HookListener:
             def handle(self) -> None:
                 if not places.acquire(blocking=False):
                     return  # the hook program then answers by itself
+                listener.heard += 1
                 try:
                     converse(self, dispatcher, token)
                 except OSError as error:
                     log.info("A hook went away: %s", error)
                 finally:
+                    listener.answered += 1
                     places.release()
 
         server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler, bind_and_activate=ear is None)

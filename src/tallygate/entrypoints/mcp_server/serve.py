@@ -18,6 +18,7 @@ from tallygate.core.words import UnknownPrice
 from tallygate.entrypoints.attended import unattended
 from tallygate.entrypoints.ear import Ear
 from tallygate.entrypoints.entrance import IMPORTING_S, Entrance
+from tallygate.entrypoints.first_answers import FirstAnswers
 from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.entrypoints.hook_listener import HookListener
 from tallygate.entrypoints.mcp_server.renewing import Renewing
@@ -39,6 +40,8 @@ FAREWELLS, FAREWELL_US = 10, 40_000
 # For a client that does not wait for this process: a hook may be slow to start on a busy machine.
 FAREWELLS_BEHIND = 30
 USUAL_S = 0.005
+# A client's start is through when nothing was asked for half a second, and after five seconds whatever is asked.
+ROUND_US, QUIET_ROUNDS, START_ROUNDS = 10_000, 50, 500
 
 
 class Serving(Protocol):
@@ -96,6 +99,8 @@ def serve_stdio(
     is_over = False
     try:
         listener = listen_for_hooks(app, dispatcher, entrance.ear)
+        if is_quiet := quiet(entrance.first, listener, app.runtime.services.pause_us):
+            begin(app)
         with importing():
             from tallygate.entrypoints.mcp_server import streams
             from tallygate.entrypoints.mcp_server.server import build_server
@@ -110,7 +115,8 @@ def serve_stdio(
             answered=renewing.specs if renewing is not None else None if answered is None else answered(),
             now=None if renewing is None else renewing.answering,
         )
-        begin(app)
+        if not is_quiet:
+            begin(app)
         # Clients that end a server this way leave it a moment: for the last responses, and to close the ledger.
         with interruptible():
             streams.run(server, client, behind, entrance.first)
@@ -171,6 +177,28 @@ def importing() -> Iterator[None]:
         sys.setswitchinterval(USUAL_S)
         gc.enable()
         gc.freeze()
+
+
+def quiet(first: FirstAnswers | None, listener: HookListener | None, pause_us: Callable[[int], None]) -> bool:
+    """Wait until the client's start is through; False where a line of its waits for the SDK, which then comes first.
+
+    Importing it takes as much of a core as all else together, and until its first response a client needs nothing of
+    it: so that is left for the time in which everybody waits for the model.
+    """
+    if first is None:
+        return False
+    before, rounds = None, 0
+    for _ in range(START_ROUNDS):
+        if first.is_waited_for or first.is_over:
+            return False
+        hooks = (0, 0) if listener is None else (listener.heard, listener.answered)
+        now = (first.taken, *hooks)
+        rounds = rounds + 1 if now == before and hooks[0] == hooks[1] else 0
+        if rounds >= QUIET_ROUNDS:
+            break
+        before = now
+        pause_us(ROUND_US)
+    return True
 
 
 def listen_for_hooks(app: Serving, dispatcher: HookDispatcher, ear: Ear | None = None) -> HookListener | None:
