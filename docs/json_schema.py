@@ -110,7 +110,7 @@ def paragraphs(found: Declared, table: Any) -> Iterator[str]:
         "Every command that lists or changes something takes `--json` and prints one document: ASCII, so that nothing "
         "in it acts on a terminal; `sync --watch` prints a line for each change. Notes go to standard error, and exit "
         "codes are the same as without it. Names are added; one that is here keeps its meaning, or the changelog says "
-        "so. [One schema](json.schema.json) has all commands, each under `$defs`."
+        "so. One JSON schema has all commands, each under `$defs`: `docs/reference/json.schema.json`."
     )
     yield "## Conventions"
     yield table(["type", "in JSON", "meaning"], [[name, str(of["type"]), about] for name, (of, about) in TYPES.items()])
