@@ -1,7 +1,7 @@
 """How long a user waits for the first `tallygate usage` on a large history, beside another program on the same bytes.
 
 The history is the corpus several times over, each time under other ids, so that nothing in it is a copy. Each round
-runs the programs one after the other, from an empty ledger; a plain `json.loads` of every line is the floor.
+runs the programs one after the other, from an empty home; a plain `json.loads` of every line is the floor.
 `--beside "ccusage daily --offline --json"` names the other program; it finds the files by the clients' own variables.
 """
 
@@ -33,6 +33,16 @@ for path in sys.stdin.read().split("\\0"):
                 json.loads(line)
             except ValueError:
                 pass
+"""
+# What the two processes that read do, and nothing else.
+READING = """import gc, os
+from pathlib import Path
+from tallygate.clients.feed import FileToRead, pieces_together
+from tallygate.clients.registry import REGISTRY
+gc.disable()
+found = [file for source in REGISTRY.sources.values() for file in source.discover(os.environ, Path.home())]
+for piece in pieces_together([FileToRead(file) for file in found]):
+    pass
 """
 _UUID = re.compile(rb"(?<![0-9a-f])[0-9a-f]{8}(?=-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})")
 _MINTED = re.compile(rb"((?:msg_(?:[a-z]{2,8}_)?01|req_011|resp_))..")
@@ -95,7 +105,11 @@ def main(arguments: list[str]) -> int:
         lines = usage_lines(there, home)
         files = [path for path in history.rglob("*.json*") if path.is_file()]
         told = b"\0".join(os.fsencode(path) for path in files)
-        programs = {"json.loads": ([sys.executable, "-I", "-c", LINES], told), "usage": (OURS, b"")}
+        programs = {
+            "json.loads": ([sys.executable, "-I", "-c", LINES], told),
+            "reading": ([sys.executable, "-c", READING], b""),
+            "usage": (OURS, b""),
+        }
         if chosen.beside:
             programs["beside"] = (shlex.split(chosen.beside), b"")
         walls: dict[str, list[float]] = {each: [] for each in programs}
@@ -122,6 +136,11 @@ def main(arguments: list[str]) -> int:
     print(
         f"  best {best:.2f} s: {lines / best:,.0f} lines with usage a second; "
         f"computing {lines / statistics.median(computed['usage']):,.0f} a second of one core"
+    )
+    read, used = min(walls["reading"]), statistics.median(computed["reading"])
+    print(
+        f"  reading alone, by two processes: best {read:.2f} s, {lines / read:,.0f} lines with usage a second; "
+        f"computing {used:.2f} s, with two cores free {2 * lines / used:,.0f} a second at most"
     )
     return missed
 

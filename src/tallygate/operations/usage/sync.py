@@ -97,14 +97,11 @@ def sync(
     wanted = files_wanted(rt, clients, environ=environ, home=home, since_us=since_us, report=report)
     store = _Store(rt, wanted, report)
     list_prices = rt.workspace.prices.catalog.providers
-    kept = _taken_over(wanted, store, kept_in)
-    is_large = is_much(wanted)
-    progress(SyncProgress(0, report.files, store.rows))
-    with (
-        uncollected() if is_large else nullcontext(),
-        closing(pieces_from_beside(wanted, list_prices) if is_large else pieces(wanted)) as found,
-    ):
-        take_all(found, store, progress, kept)
+    progress(SyncProgress(0, report.files, 0))
+    with uncollected() if is_much(wanted) else nullcontext():
+        kept = _taken_over(wanted, store, kept_in)
+        with closing(pieces_from_beside(wanted, list_prices) if is_much(wanted) else pieces(wanted)) as found:
+            take_all(found, store, progress, kept)
     store.flush()
     _forget_opened(rt)
     if clients is None and since_us is None:
