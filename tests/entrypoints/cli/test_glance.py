@@ -11,6 +11,7 @@ from tests.transcripts import write_claude
 from tallygate.core.costing import Tokens
 from tallygate.core.proposals import is_due
 from tallygate.operations.gate.record import UsageReport, record_usage
+from tallygate.operations.usage import sync as syncing
 
 
 @pytest.fixture
@@ -157,3 +158,17 @@ def test_a_ledger_that_is_gone_is_missed_here_too(run, home, terminal):
     assert done.exit_code == 5
     assert "tallygate ledger accept" in done.stderr
     assert not (home / ".cache" / "tallygate" / "first-look").exists()
+
+
+@pytest.mark.parametrize("command", [("sync",), ("status",), ("init", "--client", "claude-code", "--yes")])
+def test_whatever_makes_the_ledger_takes_over_what_was_read_before(run, run_json, home, monkeypatch, command):
+    (home / ".claude").mkdir()
+    worked(home, 1, 2)
+    total = run_json("usage")["total"]
+    assert not (home / "data").exists()
+    taken = []
+    real = syncing.batches_of
+    monkeypatch.setattr(syncing, "batches_of", lambda *given: taken.append(real(*given)) or taken[-1])
+    run(*command)
+    assert any(taken)
+    assert run_json("usage")["total"] == total

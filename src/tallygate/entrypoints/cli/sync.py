@@ -77,7 +77,7 @@ def sync(
             watch(rt, wait=Event().wait, each=_Telling(as_json), interval_s=interval, **options)
             return
         with progress_bar() as progress:
-            report = synced(rt, progress=progress, **options)
+            report = synced(rt, progress=progress, kept_in=_kept_in(), **options)
         unread, anomalies = what_is_open(rt, clients)
         unlearned = report.taken.new >= WORTH_LEARNING and not has_learned(rt)
     if as_json:
