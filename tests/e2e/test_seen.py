@@ -66,6 +66,7 @@ def test_a_stop_is_seen_whatever_the_client_leaves_with(machine: Make, client: C
     in_turn, at_prompt = CODES[client.name]
     run = here.run_heard()
     assert (run.code, says_how_to_go_on(run)) == (in_turn, True), run.shown[-2000:]
+    assert "press Esc" not in run.shown, "nobody sits before it"
     line = wait_for(here.run_lines, "the run log has its line")[0]
     assert line["stopped"]["message"].partition("To go on, run: ")[2].count(COMMAND) == 1
     assert stopped_by_exit_code(here) == 8

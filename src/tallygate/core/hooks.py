@@ -215,7 +215,8 @@ class HookAnswer:
     says that responses are in flight that would be lost if it ended now; where it cannot be ended, the answer is kept
     back for `held_s` seconds. `last` is said in place of the message where the run is ended. At a session's end
     `parting` is why it was stopped, and `ends` that its run was ended for that. `beside` is said on a client's stderr
-    where nobody sits before it and would see the message; it ends nothing.
+    where nobody sits before it and would see the message; it ends nothing. `alone` is said there in place of the
+    message: it names no key to press.
     """
 
     verdict: HookVerdict = HookVerdict.GO_ON
@@ -229,6 +230,7 @@ class HookAnswer:
     parting: str | None = None
     last: str | None = None
     beside: str | None = None
+    alone: str | None = None
 
     @property
     def stops(self) -> bool:

@@ -19,6 +19,7 @@ from tallygate.core.text import cleaned_lines, shown
 from tallygate.core.words import client_among
 from tallygate.entrypoints.hook import GATING
 from tallygate.entrypoints.runnable import runnable
+from tallygate.entrypoints.stopping import running
 from tallygate.operations.hooks import Prompts, all_landed, answer_hook
 from tallygate.operations.lock_book import standing_now
 from tallygate.operations.runtime import Runtime
@@ -125,6 +126,8 @@ class HookDispatcher:
         if sender.guest:
             runtime = replace(runtime, server_id=None)
         answer = answer_hook(runtime, event, self.prompts)
+        if answer.alone is not None and not sender.guest and _nobody_sits(hooks.client, runtime):
+            answer = replace(answer, message=answer.alone)
         # Commands run in the shell of who works there, which may be another than that of this server's own client.
         program = _program(runtime) if answer.message or answer.parting else ""
         if answer.message is not None:
@@ -182,6 +185,12 @@ def _program(runtime: Runtime) -> str:
     except TallygateError:
         is_locked = False
     return runtime.workspace.program_in_full if is_locked else runtime.workspace.program
+
+
+def _nobody_sits(client: str, runtime: Runtime) -> bool:
+    """Whether the client that this server belongs to runs one prompt and ends."""
+    parent = runtime.workspace.around.parent
+    return bool(parent) and running(client, parent) is not None
 
 
 def refused(

@@ -388,9 +388,10 @@ def _gated(rt: Runtime, event: HookEvent, gated: StepAnswer, session: Session) -
         ends = acts and (gated.goes_on or event.ends_run(again=gated.again))
         waits = ends and event.facts.lands_first and not all_landed(rt, event)
         message = answer.message or ""
+        alone = None
         if acts and not ends and event.holds_next:
-            message = held_next(message, answer.command)
-        told = HookAnswer(HookVerdict.STOP, f"Tallygate: {message}", ends, again=gated.again)
+            alone, message = f"Tallygate: {message}", held_next(message, answer.command)
+        told = HookAnswer(HookVerdict.STOP, f"Tallygate: {message}", ends, again=gated.again, alone=alone)
         held = event.held_s(again=gated.again, goes_on=gated.goes_on) if ends else 0
         anew = ends and event.facts.begins_anew and event.moment is Moment.PROMPT
         last = _never_began(rt, session, answer) if anew else None

@@ -361,9 +361,10 @@ def _notes(view: UsageView) -> None:
     if view.hidden:
         output.aside(f"{output.plural(view.hidden, 'more line')}; the total has all. A larger --limit shows them.")
     if whole.partial:
-        missing = f"; about {whole.missing_output:,} more output tokens are likely" if whole.missing_output else ""
+        missing = f", by about {whole.missing_output:,} tokens of output" if whole.missing_output else ""
         output.aside(
-            f"{_share(whole.partial, whole.responses)} of the responses have no final count in the transcript{missing}."
+            f"{_share(whole.partial, whole.responses)} of the responses have no final count in their client's record: "
+            f"the total may be too low{missing}."
         )
     if whole.certainty is not Certainty.KNOWN:
         output.aside(f"{output.split_amount(whole.nanos, Split(whole.approximate_nanos, whole.assumed_nanos))}.")
