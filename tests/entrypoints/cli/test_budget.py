@@ -288,6 +288,5 @@ def test_raising_the_budget_of_a_session_that_has_ended_says_so(run, made):
     made.end(session_id)
     said = run("budget", "raise", session_id, "1").stdout
     assert said == (
-        f"{session_id}: the limit is $3.00 now, $3.00 left."
-        " The session has ended: it takes no more calls unless its client resumes it.\n"
+        f"{session_id}: the limit is $3.00 now, $3.00 left. The session has ended: to go on, resume it in its client.\n"
     )

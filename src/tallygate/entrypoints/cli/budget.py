@@ -324,5 +324,5 @@ def _say(rt: Runtime, changed: Budget) -> None:
     if also.tighter is not None:
         less = format_amount(max(also.tighter.available, 0), also.tighter.unit)
         but = f", but the budget of {output.safe(budget_name(also.tighter), 300)} leaves {less}"
-    ended = " The session has ended: it takes no more calls unless its client resumes it." if also.ended else ""
+    ended = " The session has ended: to go on, resume it in its client." if also.ended else ""
     click.echo(f"{output.safe(changed.name)}: the limit is {limit} now, {left} left{over}{but}.{ended}")
