@@ -168,7 +168,7 @@ def test_a_hook_finds_the_server_where_the_settings_put_the_ledger(home):
     file.write_text(f'[paths]\ndata_dir = "{home}/elsewhere"\n\n{SETTINGS}')
     machine.init()
     with Server(machine.server(), machine.project, environ=machine.environ()) as server:
-        server.greet().tools()
+        server.greet().request("ping")  # it has started, and read its settings
         assert list((home / "elsewhere" / "servers").glob("*.hook"))
         file.write_text("not = even [toml")  # a gate that was started now would say so
         assert machine.hook("UserPromptSubmit", machine.environ())["decision"] == "block"

@@ -105,7 +105,7 @@ def served(run, monkeypatch):
     """How `tallygate serve` begins to serve: with every gate shut, shut to known clients, or open."""
     monkeypatch.setattr(whose, "own_places", lambda: places(around_here()))
     found = []
-    monkeypatch.setattr(shut, "serve_shut", lambda fault, parent, family: found.append(f"shut: {fault}"))
+    monkeypatch.setattr(shut, "serve_shut", lambda fault, *_: found.append(f"shut: {fault}"))
     monkeypatch.setattr(
         serve,
         "serve_stdio",
