@@ -243,6 +243,7 @@ def test_what_was_kept_and_is_damaged_is_read_again(user, looked, tmp_path):
     whole = kept.read_bytes()
     for damaged in (
         b"", b"nonsense", whole[:100], whole[:-1], whole + b"\1\0\0\0\0\0\0\0x", whole.replace(b"s1", b"s2"),
+        whole.replace(b"claude-", b"clayde-"),
         whole[:200] + bytes((whole[200] ^ 1,)) + whole[201:], whole.replace(b"tallygate 0", b"tallygate 9"),
     ):  # fmt: skip
         kept.write_bytes(damaged)
