@@ -21,6 +21,9 @@ def start_once(argv: list[str], home: Path, era: str) -> tuple[float, int, int]:
     with Server(argv, home, era=era) as server:
         server.greet().tools()
         waited = time.perf_counter() - started
+        # Lists may be answered before the SDK is there; this is the SDK's, and memory is what it takes with it.
+        server.send("ping")
+        server.receive()
         return waited, *server.memory_kib()
 
 

@@ -153,13 +153,14 @@ class Server:
         return next(int(line.split()[1]) for line in lines if line.startswith("wchar:"))
 
     def memory_kib(self) -> tuple[int, int]:
-        """Resident and private memory of the server's processes together, from the kernel."""
+        """Resident and private memory of the server's processes, from the kernel; what both have counts once."""
         resident = private = 0
         for pid in {self.pid, self.process.pid}:
             status = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
             sizes = {line.split(":")[0]: int(line.split()[1]) for line in status.splitlines()[1:]}
-            resident += sizes["Rss"]
-            private += sizes["Private_Clean"] + sizes["Private_Dirty"]
+            own = sizes["Private_Clean"] + sizes["Private_Dirty"]
+            resident += sizes["Rss"] if pid == self.pid else own
+            private += own
         return resident, private
 
     def close(self) -> int:
