@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tallygate.clients.client import command_line, runnable
 from tallygate.core.costing import Tokens
 from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.gate.record import CallReport, record_call
@@ -83,9 +86,11 @@ def test_the_command_of_a_halt_can_be_run_as_it_stands(run, made):
     session_id = made.session(1)
     step = StatedStep(session_id=session_id, prompt_tokens=900_000, completion_tokens=1_000, tool_name="read")
     refused = authorize(made.app.runtime, step)
-    program, command = shlex.split(refused.command)[0], shlex.split(refused.command)[1:]
     assert refused.message.endswith(refused.command), "nothing follows that a copy would catch"
-    assert subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0
+    # As the ways in print it, also where no PATH has the program.
+    words = shlex.split(runnable(refused.command, command_line(os.environ, sys.executable)))
+    program, command = words[: words.index("budget")], words[words.index("budget") :]
+    assert subprocess.run([*program, "--version"], capture_output=True, check=False).returncode == 0
     assert run(*command).exit_code == 0
     assert authorize(made.app.runtime, step).call_id
 
