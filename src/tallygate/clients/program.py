@@ -70,7 +70,8 @@ class ClientProgram:
     exit code at which it shows what a hook says as its session ends. One that `has_wrapper` was started by a script,
     which is ended as well, as it waits for it and has the exit code. One that `leaves_terminals_clean` is also ended
     before a person. `hook_after_end` is the hook that it cannot call any more, being ended. One that `shows_messages`
-    prints in such a run, too, what its hooks tell.
+    prints in such a run, too, what its hooks tell. `resumes` is the command that goes on with a session, whose id
+    stands at {}; one that takes none goes on with the last of its folder.
 
     `interrupt` asks one that serves several screens to end a turn; it says whether that was done.
     """
@@ -95,6 +96,7 @@ class ClientProgram:
     leaves_terminals_clean: bool = False
     hook_after_end: str = ""
     shows_messages: bool = False
+    resumes: str = ""
     interrupt: Callable[[int, Words, bytes, Mapping[str, str]], bool] | None = None
 
     def prints(self, words: Words) -> bool:
@@ -105,6 +107,15 @@ class ClientProgram:
         if reads_json(options) or is_spoken_to(options):
             return False
         return any(word in self.prompt_options or word.partition("=")[0] in self.prompt_options for word in options)
+
+    def going_on(self, client_session: str) -> str | None:
+        """The command that goes on with a session of its own; None where none is known, or no shell could take it."""
+        if "{}" not in self.resumes:
+            return self.resumes or None
+        # One word for a shell, and no option for the client.
+        signs = client_session.replace("-", "").replace("_", "").replace(".", "")
+        is_typed = signs.isascii() and signs.isalnum() and client_session[0] != "-"
+        return self.resumes.format(client_session) if is_typed else None
 
     def runs_one_prompt(self, words: Words, is_terminal: Terminal, environ: Mapping[str, str]) -> bool:
         """Whether it runs one prompt and ends: it was told to, or no person could type there."""

@@ -7,15 +7,18 @@ import os
 import shlex
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.transcripts import write_claude
 
 from tallygate.clients.client import command_line, runnable
 from tallygate.core.costing import Tokens
 from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.gate.record import CallReport, record_call
 from tallygate.operations.sessions.opening import BudgetWanted, start_budget
+from tallygate.operations.usage.ingest import link_session
 
 RULES = """
 [[budget]]
@@ -46,13 +49,16 @@ def test_before_the_first_session_the_budgets_of_the_settings_are_told(run, home
     place.mkdir(parents=True)
     (place / "config.toml").write_text(
         '[[budget]]\nscope = "session"\nlimit_usd = 5\n'
+        '[[budget]]\nscope = "user"\nperiod = "day"\nlimit_usd = 20\n'
         '[[budget]]\nscope = "user"\nperiod = "never"\nlimit_tokens = 10\n'
     )
     told = run("budget", "list").stdout
-    assert told.splitlines()[1:3] == ["Limit: $5.00 a session.", "Limit: 10 tokens in all."]
-    assert [line.split() for line in told.splitlines()[-2:]] == [
-        ["session", "$5.00", "a", "session"],
-        ["never-tokens", "10", "tokens", "in", "all"],
+    assert told.startswith("No budgets yet; the next session brings these:\n")
+    assert "Limit: " not in told, "each limit is listed once"
+    assert [line.split() for line in told.splitlines()[-3:]] == [
+        ["session", "$5.00", "a", "session", "-"],
+        ["day", "$20.00", "a", "day", "$0.00", "spent,", "$20.00", "left"],
+        ["never-tokens", "10", "tokens", "in", "all", "-"],
     ]
 
 
@@ -78,7 +84,7 @@ def test_a_list_shows_limit_spent_reserved_and_left(run, run_json, made):
 def test_raising_adds_to_the_limit(run, run_json, made):
     session_id = made.session(1)
     result = run("budget", "raise", session_id[-8:], "0.50", "--reason", "one more round")
-    assert (result.exit_code, result.stdout) == (0, f"{session_id}: the limit is $1.50 now, $1.50 left.\n")
+    assert (result.exit_code, result.stdout) == (0, f"{session_id[-8:]}: the limit is $1.50 now, $1.50 left.\n")
     assert limits(run_json) == {session_id: 1.5}
 
 
@@ -154,7 +160,7 @@ def test_budgets_of_tokens_and_calls_take_whole_numbers(there, run, run_json, ma
     for amount in ("1.5", "0", "-3", "many", "1e3"):
         assert run("budget", "raise", f"{session_id}:tokens", amount).exit_code == 2
     result = run("budget", "raise", f"{session_id}:tokens", "1_000")
-    assert result.stdout == f"{session_id}:tokens: the limit is 6,000 tokens now, 1,000 tokens left.\n"
+    assert result.stdout == f"{session_id[-8:]}:tokens: the limit is 6,000 tokens now, 1,000 tokens left.\n"
     assert run("budget", "set", "global:all:never:calls", "7").stdout.endswith(
         "the limit is 7 calls now, 6 calls left.\n"
     )
@@ -262,7 +268,7 @@ def test_a_raise_names_another_hard_budget_that_leaves_less(tight, run, run_json
     session_id = made.session(1)
     made.call(session_id, prompt=100_000, output=0, tool_name="plan")
     said = run("budget", "raise", session_id, "3").stdout
-    assert said.startswith(f"{session_id}: the limit is $4.00 now, $3.50 left, but the budget of project ")
+    assert said.startswith(f"{session_id[-8:]}: the limit is $4.00 now, $3.50 left, but the budget of project ")
     assert said.endswith(" (day) leaves $1.50.\n")
     raised = run("budget", "raise", named(run_json, "project")["budget_id"], "5").stdout
     assert raised.endswith(
@@ -293,5 +299,32 @@ def test_raising_the_budget_of_a_session_that_has_ended_says_so(run, made):
     made.end(session_id)
     said = run("budget", "raise", session_id, "1").stdout
     assert said == (
-        f"{session_id}: the limit is $3.00 now, $3.00 left. The session has ended: to go on, resume it in its client.\n"
+        f"{session_id[-8:]}: the limit is $3.00 now, $3.00 left. The session has ended. "
+        "To go on, resume it in its client.\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("client", "theirs", "spent", "goes_on"),
+    [
+        ("codex", "019a-b", False, "To go on: codex resume 019a-b"),
+        ("claude_code", "0dbce46f-1", True, "To go on: claude --resume 0dbce46f-1"),
+        ("claude_code", "0dbce46f-1", False, "It never began, so there is nothing to resume: start it again in Claude"),
+        ("gemini", "$(any)", False, "To go on: gemini --resume latest"),
+        ("copilot", "a1", False, "To go on: copilot --resume=a1"),
+        ("codex", "a;reboot", False, "To go on, resume it in its client."),
+        ("codex", "--last", False, "To go on, resume it in its client."),
+        ("droid", "a1", False, "To go on, resume it in its client."),
+        ("other", "a1", False, "To go on, resume it in its client."),
+    ],
+)
+def test_after_the_raise_of_an_ended_session_its_clients_own_command_goes_on(
+    run, made, home, client, theirs, spent, goes_on
+):
+    session_id = made.session(1)
+    link_session(made.app.runtime, client, theirs, session_id)
+    if spent:
+        write_claude(home, [1], session=theirs, at=datetime.now(UTC))
+        run("sync")
+    made.end(session_id)
+    assert f"The session has ended. {goes_on}" in run("budget", "raise", session_id, "1").stdout

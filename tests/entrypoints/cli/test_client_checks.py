@@ -106,8 +106,11 @@ def test_hooks_that_are_switched_off_fail_and_the_file_is_named(run, home, check
     assert "disableAllHooks" in found["to_do"]
 
 
-def test_codex_hooks_that_nobody_trusted_are_a_step_to_do_until_all_are(run, home, checks):
+def test_codex_hooks_that_nobody_trusted_are_a_step_to_do_until_all_are(run, run_json, home, checks):
     run("init", "--client", "codex")
+    assert "until you trust them" in run("status").stderr
+    [told] = run_json("status")["hooks_kept"]
+    assert (told["client"], "/hooks" in told["to_do"]) == ("Codex", True)
     before = checks()["codex"]
     assert before["state"] == "warn"
     assert "PreToolUse" in before["found"]
@@ -118,6 +121,7 @@ def test_codex_hooks_that_nobody_trusted_are_a_step_to_do_until_all_are(run, hom
     assert "UserPromptSubmit" in partly["found"]
     trust(home, CODEX_EVENTS[1:])
     assert checks()["codex"]["state"] == "ok"
+    assert run_json("status")["hooks_kept"] == []
 
 
 def test_codex_hooks_that_were_trusted_and_switched_off_are_named(run, home, checks):

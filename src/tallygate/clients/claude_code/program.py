@@ -30,4 +30,5 @@ PROGRAM = ClientProgram(
     undecided=frozenset({"UserPromptSubmit", "PreToolUse", "PostToolBatch"}),
     agents_end_by_themselves=True,
     shows_at_end=1,
+    resumes="claude --resume {}",
 )

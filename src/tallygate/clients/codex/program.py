@@ -44,4 +44,5 @@ PROGRAM = ClientProgram(
     ends_with=signal.SIGINT,
     undecided=frozenset({"UserPromptSubmit", "PreToolUse"}),
     interrupt=_interrupt,
+    resumes="codex resume {}",
 )

@@ -17,6 +17,7 @@ PROGRAM = ClientProgram(
     ends_with=signal.SIGINT,
     shows_at_end=2,
     has_wrapper=True,
+    resumes="copilot --resume={}",
     leaves_terminals_clean=True,
     hook_after_end="sessionEnd",  # its end takes the server with it, before that can close the session
 )

@@ -16,4 +16,5 @@ PROGRAM = ClientProgram(
     runs_by_ends=from_input,
     ends_with=signal.SIGINT,
     shows_messages=True,
+    resumes="gemini --resume latest",
 )

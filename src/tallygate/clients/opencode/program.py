@@ -11,4 +11,5 @@ PROGRAM = ClientProgram(
     packages=("opencode-ai", "opencode-linux-x64"),
     prompt_options=frozenset({"-p", "--prompt"}),
     markers=("OPENCODE",),
+    resumes="opencode --session {}",
 )

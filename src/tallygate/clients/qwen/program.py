@@ -64,4 +64,5 @@ PROGRAM = ClientProgram(
     runs_by_ends=_by_ends,
     ends_with=signal.SIGINT,
     undecided=frozenset({"UserPromptSubmit", "PreToolUse", "PreCompact"}),
+    resumes="qwen --resume {}",
 )

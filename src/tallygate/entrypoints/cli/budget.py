@@ -84,14 +84,20 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
                 click.echo(output.safe(text, 1000))
     else:
         rules = rt.workspace.rules
+        own = [each.rule for each in own_limits(settings)]
+        others = [rule for rule in rules if rule not in own]
         click.echo(
-            "No budgets yet: a session brings its own." if not rules else "No budgets yet; the next session brings:"
+            "No budgets yet: a session brings its own."
+            if not rules
+            else "No budgets yet; the next session brings:"
+            if others
+            else "No budgets yet; the next session brings these:"
         )
-        for text in limits_to_come(rules, (), spent):
+        for text in limits_to_come(others, (), spent):
             click.echo(text)
     if not as_json:
         zone = shown_zone(settings)
-        _say_own(settings)
+        _say_own(settings, spent)
         for rule in idle:
             click.echo(output.safe(f"{rule.told(output.when(rule.since_us, zone))}.", 1000))
         if idle:
@@ -113,7 +119,6 @@ def limits_to_come(
 ) -> Iterator[str]:
     """Limits of the settings whose budgets have not begun: what was spent already counts once they do."""
     there = {(each.scope, each.period) for each in begun}
-    known = {by.value: line.whole.nanos for by, line in spent.items()}
     for rule in rules:
         if (rule.scope, rule.period) in there:
             continue
@@ -121,24 +126,35 @@ def limits_to_come(
         told = f"{limit} in all" if rule.period == "never" else f"{limit} a {rule.period}"
         what = "" if rule.match is None else f" for {output.safe(rule.match)}"
         warns = ", which only warns" if rule.mode is BudgetMode.SOFT else ""
-        if rule.scope == BudgetScope.USER and rule.match is None and rule.unit == "USD" and rule.period in known:
-            used = known[rule.period]
-            over = used - rule.limit
-            stands = f"{format_amount(over)} over" if over > 0 else f"{format_amount(-over)} left"
-            yield f"Limit: {told}{warns}: {format_amount(used)} spent, {stands}."
-        else:
-            yield f"Limit: {told}{what}{warns}."
+        stands = _used_of(rule, spent)
+        yield f"Limit: {told}{warns}: {', '.join(stands)}." if stands else f"Limit: {told}{what}{warns}."
 
 
-def _say_own(settings: Settings) -> None:
-    """The limits of the user's settings file, with the names that `budget set` and `remove` take."""
+def _used_of(rule: BudgetRule, spent: Mapping[By, UsageLine]) -> tuple[str, str] | None:
+    """What is spent of a limit for everything, and what is left or over; None where that was not added up."""
+    known = {by.value: line.whole.nanos for by, line in spent.items()}
+    if rule.scope != BudgetScope.USER or rule.match is not None or rule.unit != "USD" or rule.period not in known:
+        return None
+    used = known[rule.period]
+    over = used - rule.limit
+    return f"{format_amount(used)} spent", f"{format_amount(over)} over" if over > 0 else f"{format_amount(-over)} left"
+
+
+def _say_own(settings: Settings, spent: Mapping[By, UsageLine]) -> None:
+    """The limits of the user's settings file, with the names that `budget set` and `remove` take.
+
+    Before budgets of them run, `spent` says what they have to count already.
+    """
     limits = own_limits(settings)
-    if limits:
-        output.heading(f"Limits of {settings.paths.user_file}")
-        output.table(
-            output.words("NAME", [each.name for each in limits]),
-            output.words("LIMIT", [each.told for each in limits], tight=False),
-        )
+    if not limits:
+        return
+    stands = [_used_of(each.rule, spent) for each in limits]
+    output.heading(f"Limits of {settings.paths.user_file}")
+    output.table(
+        output.words("NAME", [each.name for each in limits]),
+        output.words("LIMIT", [each.told for each in limits], tight=False),
+        *([output.words("SO FAR", [each and ", ".join(each) for each in stands], tight=False)] if any(stands) else []),
+    )
 
 
 @budget.command("check")
@@ -324,5 +340,7 @@ def _say(rt: Runtime, changed: Budget) -> None:
     if also.tighter is not None:
         less = format_amount(max(also.tighter.available, 0), also.tighter.unit)
         but = f", but the budget of {output.safe(budget_name(also.tighter), 300)} leaves {less}"
-    ended = " The session has ended: to go on, resume it in its client." if also.ended else ""
-    click.echo(f"{output.safe(changed.name)}: the limit is {limit} now, {left} left{over}{but}.{ended}")
+    ended = f" The session has ended. {output.safe(also.goes_on, 1000)}" if also.ended else ""
+    click.echo(
+        f"{output.safe(output.short_id(changed.name))}: the limit is {limit} now, {left} left{over}{but}.{ended}"
+    )

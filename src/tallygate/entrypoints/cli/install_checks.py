@@ -12,13 +12,14 @@ from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from tallygate.clients.client import InstallScope, InstallSurroundings
+from tallygate.clients.client import InstallScope, InstallSurroundings, Obstacle
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import SettingsError, TallygateError
 from tallygate.core.hooks import foreign_text
+from tallygate.editing.manifest import Manifest
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.check import Check, CheckState, failed
-from tallygate.entrypoints.cli.init import places_of_user
+from tallygate.entrypoints.cli.init import folder_of, places_of_user
 from tallygate.ledger.presence import ServerPresence
 from tallygate.settings import Settings
 from tallygate.settings.installed import PLACES_FILE, InstalledPlaces, hold, read_installed
@@ -74,6 +75,18 @@ def astray(where: InstallSurroundings) -> list[Astray]:
                     if named != where.places or ledger is None:
                         found.setdefault((client.title, named), Astray(client.title, file, named, ledger))
     return [*found.values()]
+
+
+def kept_from_running(settings: Settings, where: InstallSurroundings) -> list[tuple[str, Obstacle]]:
+    """What keeps the hooks of clients from running in which they are installed, each with its client's title.
+
+    Where it cannot be read what was installed, `doctor` says so.
+    """
+    with suppress(TallygateError, OSError):
+        ours = {owner for record in Manifest(folder_of(settings)).records.values() for owner in record.owners}
+        found = [each for each in REGISTRY.clients.values() if each.name in ours]
+        return [(each.title, obstacle) for each in found for obstacle in each.findings(where)]
+    return []
 
 
 def _named_in(file: Path) -> list[str]:

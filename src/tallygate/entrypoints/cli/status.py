@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from tallygate.clients.client import Obstacle
 from tallygate.core.costing import SURE
 from tallygate.core.gate.rules import DAY, BudgetRule, BudgetScope, window_of
 from tallygate.core.gate.wording import amounts_of, budget_name, off_told
@@ -21,7 +22,7 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import budget_json, budget_table, limits_to_come
 from tallygate.entrypoints.cli.glance import NAMES, spending
 from tallygate.entrypoints.cli.init import surroundings
-from tallygate.entrypoints.cli.install_checks import Astray, astray
+from tallygate.entrypoints.cli.install_checks import Astray, astray, kept_from_running
 from tallygate.entrypoints.cli.lock import own_path
 from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
@@ -72,6 +73,7 @@ class _Seen:
     off: Off | None
     prices: CatalogInfo
     elsewhere: Sequence[Astray]
+    kept: Sequence[tuple[str, Obstacle]]
 
     @property
     def every_step_is_stopped(self) -> bool:
@@ -112,6 +114,7 @@ def status(program: Program, *, tells: bool, verbose: bool, syncing: bool, as_js
 
 
 def _look(program: Program, settings: Settings, zone: str, *, syncing: bool) -> _Seen:
+    where = surroundings(settings)
     with program.opened(settings) as app:
         rt = app.runtime
         if syncing:
@@ -141,7 +144,8 @@ def _look(program: Program, settings: Settings, zone: str, *, syncing: bool) -> 
             lock=standing_now(rt),
             off=off_at_a_look(rt),
             prices=rt.workspace.prices.info(as_datetime(rt.services.clock_us())),
-            elsewhere=astray(surroundings(settings)),
+            elsewhere=astray(where),
+            kept=kept_from_running(settings, where),
         )
 
 
@@ -175,6 +179,7 @@ def _document(seen: _Seen) -> dict[str, Any]:
         "off": None if seen.off is None else off_json(seen.off),
         "every_step_is_stopped": seen.every_step_is_stopped,
         "installed_elsewhere": [_astray_json(each) for each in seen.elsewhere],
+        "hooks_kept": [{"client": title, "found": each.what, "to_do": each.to_do} for title, each in seen.kept],
         "stopped": [{"session_id": stop.session_id, **stop_stated(stop.call)} for stop in seen.stops],
         "open_sessions": [line_json(line) for line in stands.open_sessions],
         "unread": unread_json(seen.unread),
@@ -257,6 +262,9 @@ def _notices(seen: _Seen) -> Iterator[str]:
         yield "Every step in this project is stopped until its settings can be read."
     for each in seen.elsewhere:
         yield f"{each.text}. {each.to_do}"
+    for title, obstacle in seen.kept:
+        named = "" if title in obstacle.what else f"{title}: "
+        yield f"{named}{obstacle.what}. {obstacle.to_do}"
     yield from settings.notices
     if prices.notice:
         yield prices.notice

@@ -315,9 +315,13 @@ def _lived_on(rt: Runtime, text: str, no_budget: NotFound) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """What else holds where a limit was changed: that the session has ended, or a hard budget that leaves less."""
+    """What else holds where a limit was changed: that the session has ended, or a hard budget that leaves less.
+
+    `goes_on` is how somebody goes on with an ended one, in a sentence.
+    """
 
     ended: bool = False
+    goes_on: str = ""
     tighter: Budget | None = None
 
 
@@ -334,9 +338,24 @@ def beside(rt: Runtime, changed: Budget) -> Beside:
             opened = reader.sessions(state=SessionState.OPEN.value, limit=_OPEN_LOOKED_AT)
             each = (budgets_now(rt, reader, one, rt.services.clock_us(), here=False) for one in opened)
             found = [budgets for budgets in each if any(b.name == changed.name for b in budgets)]
+        if session is not None and not found:
+            return Beside(ended=True, goes_on=_going_on(reader, session))
     if len(found) != 1:
-        return Beside(ended=session is not None and not found)
+        return Beside()
     return Beside(tighter=policy.tightest([b for b in found[0] if b.name != changed.name and _leaves_less(b, changed)]))
+
+
+def _going_on(reader: Reader, session: Session) -> str:
+    """How somebody goes on with a session that has ended: by its client's own command, where its folder is."""
+    for client, client_session in reversed(reader.links_of(session.session_id)):
+        known = REGISTRY.stored(client)
+        if known is None or known.program is None:
+            continue
+        if known.facts is not None and known.facts.begins_anew and not reader.totals(session.session_id).spent_nanos:
+            return f"It never began, so there is nothing to resume: start it again in {known.title}."
+        if (command := known.program.going_on(client_session)) is not None:
+            return f"To go on{'' if session.project is None else f', in {session.project}'}: {command}"
+    return "To go on, resume it in its client."
 
 
 def _leaves_less(other: Budget, changed: Budget) -> bool:
