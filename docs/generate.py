@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 import sys
 import tempfile
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
+from inspect import cleandoc
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,10 @@ from tallygate.settings.projects import holds
 DOCS = Path(__file__).resolve().parent
 SOURCE = DOCS.parent / "src" / "tallygate"
 HELP_WIDTH = 100
+SIDES = {"arguments": "Takes", "answer": "Answers"}
+# An option that so many commands have in the same words is explained once.
+OFTEN = 3
+MOMENT = "a date (2026-03-01), a time (2026-03-01T14:30), today, yesterday, or how long ago (36h, 7d, 4w)"
 NOTE = "<!-- Written by docs/generate.py from the program and docs/descriptions.toml. Do not edit. -->"
 # Rows, of which there may be any number, and the sections with other keys than one value each.
 ROWS = {"budget": budgets.BUDGET, "price": sections.PRICE, "discount": sections.DISCOUNT}
@@ -188,40 +193,44 @@ def written(client: Client) -> Iterator[str]:
 
 
 def tools(specs: list[ToolSpec], words: Words) -> Iterator[str]:
-    """Arguments, answers and errors of every tool."""
+    """What tools share, then arguments, answers and errors of every tool, then reasons."""
     same("tools", [spec.name for spec in specs], words["tools"])
     same("reasons", [reason.value for reason in Reason], words["reasons"])
     yield words["intro"]["tools"]
+    yield "## What they share"
+    for side, said in words["shared"].items():
+        yield "\n".join([f"{SIDES[side]}:\n", *(f"- `{name}`: {about}" for name, about in said.items())])
     for spec in specs:
-        yield from tool(spec, words["tools"][spec.name], words["intro"]["faults"])
+        yield from tool(spec, words)
     yield "## Reasons of the gate"
     yield table(["reason", "meaning"], [[f"`{name}`", text] for name, text in words["reasons"].items()])
 
 
-def tool(spec: ToolSpec, words: Words, faults: Words) -> Iterator[str]:
+def tool(spec: ToolSpec, every: Words) -> Iterator[str]:
     """One tool."""
-    same(f"{spec.name} arguments", [argument.name for argument in spec.arguments], words["arguments"])
-    same(f"{spec.name} answer", spec.output["properties"], words["answer"])
+    words = every["tools"][spec.name]
     hints = ["read-only"] * spec.read_only + ["idempotent"] * (spec.idempotent or spec.read_only)
     yield f"## `{spec.name}`"
     yield f"**{spec.title}.** {words['about']}" + (f" Annotations: {', '.join(hints)}." if hints else "")
-    rows = [
-        [
-            f"`{a.name}`" + (" *required*" if a.required else ""),
-            shape(a.schema) + default(a.schema),
-            words["arguments"][a.name],
-        ]
-        for a in spec.arguments
-    ]
-    yield table(["argument", "type", "meaning"], rows)
-    answers = spec.output["properties"]
-    rows = [
-        [f"`{name}`" + ("" if name in spec.output["required"] else "*"), shape(answers[name]), words["answer"][name]]
-        for name in answers
-    ]
-    yield table(["answer", "type", "meaning"], rows)
-    codes = ", ".join(f"`{code}`" for code in words["errors"])
-    yield f"Errors: {codes}. {faults[words['ledger']]}".rstrip()
+    taken = {
+        each.name: f"`{each.name}` ({'required ' * each.required}{shape(each.schema)}{default(each.schema)})"
+        for each in spec.arguments
+    }
+    given = {
+        name: f"`{name}`{'' if name in spec.output['required'] else '*'} ({shape(of)})"
+        for name, of in spec.output["properties"].items()
+    }
+    for side, shown in {"arguments": taken, "answer": given}.items():
+        shared, own = every["shared"][side], words.get(side, {})
+        same(f"{spec.name} {side}", shown, {*own, *(set(shared) & set(shown))})
+        lines = [f"- {text}: {own[name]}" for name, text in shown.items() if name in own]
+        if rest := [text for name, text in shown.items() if name not in own]:
+            lines.append(f"- as above: {', '.join(rest)}")
+        yield "\n".join([f"{SIDES[side]}:\n", *lines])
+    codes = ", ".join(f"`{code}`" for code in words.get("errors", []))
+    said = [f"Errors: {codes}."] * bool(codes) + [every["intro"]["faults"][words["ledger"]]]
+    if any(said):
+        yield " ".join(each for each in said if each)
 
 
 def shape(schema: Mapping[str, Any]) -> str:
@@ -242,28 +251,69 @@ def default(schema: Mapping[str, Any]) -> str:
 
 
 def commands() -> Iterator[str]:
-    """What every command says about itself."""
-    yield "Exit codes:"
+    """What holds of many commands, then what each says about itself."""
+    found = [*every_command(tallygate, None, "tallygate")]
+    known = Counter(row for _, context in found for row in rows_of(context))
+    often = {row for row, times in known.items() if times >= OFTEN}
+    yield "`-h` and `--help` are known everywhere. Exit codes:"
     yield f"```text\n{(failures.__doc__ or '').partition(chr(10))[2].strip()}\n```"
-    yield from command(tallygate, None, "tallygate")
+    yield f"A MOMENT is {MOMENT}. Options that many commands have; each names those that it takes under *Also*:"
+    writer = click.HelpFormatter(width=HELP_WIDTH)
+    writer.write_dl([*sorted(often)])
+    yield f"```text\n{writer.getvalue().rstrip()}\n```"
+    told = {context.command_path: command(each, context, often) for each, context in found}
+    first = {body(text): name for name, text in told.items()}
+    for name, text in told.items():
+        yield f"## `{name}`"
+        yield text if first[body(text)] == name else f"The same as `{first[body(text)]}`."
 
 
-def command(found: click.Command, parent: click.Context | None, name: str) -> Iterator[str]:
-    """One command and those below it, which have their own words; `--help` every command has."""
+def body(text: str) -> str:
+    """What is said of a command behind its usage, in which its name is."""
+    return text.partition("\n\n")[2] or text
+
+
+def every_command(
+    found: click.Command, parent: click.Context | None, name: str
+) -> Iterator[tuple[click.Command, click.Context]]:
+    """A command and those below it, each with its surroundings."""
     context = click.Context(found, parent=parent, info_name=name, terminal_width=HELP_WIDTH)
-    said = found.get_help(context)
-    if parent is not None:
-        said = re.sub(r"\n +(-h, )?--help +Show this message and exit\.", "", said)
-        said = re.sub(r"\n\nOptions:(?=\n\n|$)", "", said)
-        said = said.replace(" [OPTIONS]", "") if "\nOptions:" not in said else said
-    if parent is not None and isinstance(found, click.Group):
-        said = said.partition("\n\nCommands:")[0]
-    yield f"## `{context.command_path}`"
-    yield f"```text\n{said}\n```"
+    yield found, context
     if isinstance(found, click.Group):
         for below in found.list_commands(context):
             if (inner := found.get_command(context, below)) is not None:
-                yield from command(inner, context, below)
+                yield from every_command(inner, context, below)
+
+
+def rows_of(context: click.Context) -> Iterator[tuple[str, str]]:
+    """The options of a command as its help shows them; `--help` every command has."""
+    for each in context.command.get_params(context):
+        row = each.get_help_record(context) if isinstance(each, click.Option) else None
+        if row is not None and "--help" not in each.opts:
+            yield row[0], row[1].replace(MOMENT, "a MOMENT")
+
+
+def command(found: click.Command, context: click.Context, often: set[tuple[str, str]]) -> str:
+    """One command, without what stands elsewhere on the page."""
+    rows = [*rows_of(context)]
+    if context.parent is not None and isinstance(found, click.Group) and not rows:
+        return cleandoc(found.help or "")
+    writer = click.HelpFormatter(width=HELP_WIDTH)
+    found.format_usage(context, writer)
+    found.format_help_text(context, writer)
+    if own := [row for row in rows if row not in often]:
+        with writer.section("Options"):
+            writer.write_dl(own)
+    if also := [name for name, _ in rows if (name, _) in often]:
+        with writer.section("Also"):
+            writer.write_text(", ".join(also))
+    if context.parent is None:
+        found.format_options(context, rest := click.HelpFormatter(width=HELP_WIDTH))
+        _, _, groups = rest.getvalue().partition("Show this message and exit.\n")
+        writer.write(groups)
+    else:
+        found.format_epilog(context, writer)
+    return f"```text\n{writer.getvalue().rstrip()}\n```"
 
 
 def settings(words: Words) -> Iterator[str]:

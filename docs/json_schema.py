@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,16 +118,25 @@ def paragraphs(found: Declared, table: Any) -> Iterator[str]:
         "`?` behind a type: it may be `null`, which means that nobody knows or that there is none. `[...]` is a list, "
         "`{...}` an object with such values under names of its own, `<...>` a form from below."
     )
-    commands = [[f"`tallygate {name}`", f"`<{shape}>`"] for name, shape in found["commands"].items()]
-    forms = [[f"`<{name}>`", _line(found, name)] for name in found["shapes"]]
-    names = [[f"`{name}`", f"`{of}`", about] for name, (of, about) in found["fields"].items()]
+    forms: dict[str, list[str]] = {}
+    for name, shape in found["commands"].items():
+        forms.setdefault(shape, []).append(f"`{name}`")
+    meanings: dict[str, list[str]] = {}
+    for name, (of, about) in found["fields"].items():
+        meanings.setdefault(about, []).append(f"`{name}` `{of}`")
+    plain = meanings.pop("")
     yield "## Commands"
-    yield table(["command", "answers with"], commands)
+    yield _list((", ".join(names), f"`<{shape}>`") for shape, names in forms.items())
     yield "## Forms"
     yield "A name with a type of its own stands so here alone; a name in brackets is left out where it does not apply."
-    yield table(["form", "fields"], forms)
+    yield _list((f"`<{name}>`", _line(found, name)) for name in found["shapes"])
     yield "## Names"
-    yield table(["name", "type", "meaning"], names)
+    yield _list((", ".join(names), about) for about, names in meanings.items())
+    yield f"Names that say it themselves: {', '.join(plain)}."
+
+
+def _list(rows: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- {name}: {about}" for name, about in rows)
 
 
 def _line(found: Declared, shape: str) -> str:
