@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -145,8 +147,11 @@ CONVERSATIONS = st.one_of(
 ).map(lambda parts: [*parts[0], *parts[1]])
 
 
-def said_by(server, lines, first_lines, frozen):
-    """What comes back for these lines, the first of which are there before the SDK is, and whether one was answered."""
+def said_by(server, lines, first_lines, frozen, ends=b"\n"):
+    """What comes back for these lines, the first of which are there before the SDK is, and whether one was answered.
+
+    Where all of them are, so is the end of the input. `ends` is what the last line ends with.
+    """
     reading, asking = os.pipe()
     answers, writing = os.pipe()
     got = []
@@ -159,11 +164,16 @@ def said_by(server, lines, first_lines, frozen):
     hearing.start()
     first = FirstAnswers(frozen, reading, writing)
     try:
-        os.write(asking, b"".join(line + b"\n" for line in lines[:first_lines]))
-        while first_lines and first._turn(0):
+        told = [line + b"\n" for line in lines[:-1]] + [line + ends for line in lines[-1:]]
+        os.write(asking, b"".join(told[:first_lines]))
+        is_all = first_lines >= len(told)
+        if is_all:
+            os.close(asking)
+        while first_lines and not first.is_over and first._turn(0):
             pass
-        os.write(asking, b"".join(line + b"\n" for line in lines[first_lines:]))
-        os.close(asking)
+        if not is_all:
+            os.write(asking, b"".join(told[first_lines:]))
+            os.close(asking)
 
         async def serve():
             out = streams.Answers(writing, reading)
@@ -171,7 +181,8 @@ def said_by(server, lines, first_lines, frozen):
             await streams._serve_between(server, messages, out, out.has_reader)
             out.close()
 
-        anyio.run(serve)
+        if first.is_waited_for or not first.is_over:  # else the server leaves without the SDK
+            anyio.run(serve)
     finally:
         for end in (reading, writing, first._woken, first._wake):
             os.close(end)
@@ -185,15 +196,15 @@ ANSWERED = []
 
 @pytest.mark.timeout(300)
 @settings(max_examples=300, deadline=None)
-@given(lines=CONVERSATIONS, first_lines=st.integers(0, 9))
-@example(lines=[greeting(), INITIALIZED, request("tools/list", 1)], first_lines=3)
-@example(lines=[request("tools/list", 1), greeting(), request("tools/list", 2)], first_lines=3)
-@example(lines=[request("ping", 1), request("tools/list", 2, _meta=ENVELOPE)], first_lines=2)
-@example(lines=[greeting(number=1), request("tools/list", 1), request("tools/list", 1)], first_lines=1)
-def test_whatever_a_client_says_it_hears_what_the_sdk_says(lines, first_lines):
+@given(lines=CONVERSATIONS, first_lines=st.integers(0, 9), ends=st.sampled_from([b"\n", b"", b"\r\n"]))
+@example(lines=[greeting(), INITIALIZED, request("tools/list", 1)], first_lines=3, ends=b"\n")
+@example(lines=[request("tools/list", 1), greeting(), request("tools/list", 2)], first_lines=3, ends=b"\n")
+@example(lines=[request("ping", 1), request("tools/list", 2, _meta=ENVELOPE)], first_lines=2, ends=b"\n")
+@example(lines=[greeting(number=1), request("tools/list", 1), request("tools/list", 1)], first_lines=1, ends=b"\n")
+def test_whatever_a_client_says_it_hears_what_the_sdk_says(lines, first_lines, ends):
     frozen = frozen_answers("all", FROZEN)
-    found, is_early = said_by(SERVER, lines, first_lines, frozen)
-    alone, _ = said_by(SERVER, lines, 0, {})
+    found, is_early = said_by(SERVER, lines, first_lines, frozen, ends)
+    alone, _ = said_by(SERVER, lines, 0, {}, ends)
     assert found == alone
     ANSWERED.append(is_early)
 
@@ -248,6 +259,34 @@ def test_what_is_not_plain_waits_and_so_does_all_behind_what_could_decide_the_er
     assert first.is_waited_for is (kept not in ([], [INITIALIZED]))
     for end in (reading, asking, answers, writing, first._woken, first._wake):
         os.close(end)
+
+
+def test_an_answer_is_whole_where_the_clients_pipe_does_not_wait():
+    reading, asking = os.pipe()
+    answers, writing = os.pipe()
+    os.set_blocking(writing, False)
+    first = FirstAnswers(frozen_answers("all", FROZEN), reading, writing)
+    os.write(asking, b"".join(line + b"\n" for line in [greeting(), *(request("tools/list", n) for n in range(1, 31))]))
+    os.close(asking)
+    got = []
+
+    def hear():
+        with os.fdopen(answers, "rb") as file:
+            got.append(file.read())
+
+    while select.select([], [writing], [], 0)[1]:  # full before anything is said, as where a client is slow to read
+        with suppress(BlockingIOError):
+            os.write(writing, b"x" * 4096)
+    hearing = threading.Thread(target=hear)
+    answering = threading.Thread(target=first._turn, args=(0,))
+    answering.start()
+    hearing.start()
+    answering.join()
+    for end in (reading, writing, first._woken, first._wake):
+        os.close(end)
+    hearing.join()
+    lines = got[0].lstrip(b"x").splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [0, *range(1, 31)]
 
 
 # what happens in which round of waiting -> whether the SDK was left for later, and after how many rounds it came

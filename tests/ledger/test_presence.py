@@ -72,10 +72,12 @@ def test_a_server_that_is_only_starting_is_not_tidied_away(servers, age_s, has_l
     if has_lived:
         left_by(servers, "")
     servers.hook_file(SERVER).write_text("1 t 1\n")
+    half = servers.hook_file(SERVER).with_suffix(".hook.new")
+    half.write_text("1 t")
     said = servers._path(OTHER).stat().st_mtime - age_s
     os.utime(servers.hook_file(SERVER), (said, said))
     servers.sweep()
-    assert servers.hook_file(SERVER).exists() is stays
+    assert servers.hook_file(SERVER).exists() is half.exists() is stays
     servers.leave()
 
 

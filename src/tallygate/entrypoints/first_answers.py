@@ -142,6 +142,8 @@ class FirstAnswers:
             piece = b""
         if not piece:
             self.is_over = True
+            last, self.rest = self.rest, b""
+            self._take(last)  # a script does not always end its last line
             return True
         self.taken += len(piece)
         *lines, self.rest = (self.rest + piece).split(b"\n")
@@ -164,15 +166,20 @@ class FirstAnswers:
         if not self._era:
             self._era = era
             self.kept.append((line, True))
-        try:
-            while said:
+        self._say(said)
+
+    def _say(self, said: bytes) -> None:
+        """Write a whole answer, also where the client has made its pipe one that does not wait."""
+        while said:
+            try:
                 said = said[os.write(self._writing, said) :]
-        except BlockingIOError:
-            looks = select.poll()
-            looks.register(self._writing, select.POLLOUT)
-            looks.poll()
-        except OSError:  # nobody reads answers any more, so nobody asks
-            self.is_over = True
+            except BlockingIOError:
+                looks = select.poll()
+                looks.register(self._writing, select.POLLOUT)
+                looks.poll()
+            except OSError:  # nobody reads answers any more, so nobody asks
+                self.is_over = True
+                return
 
     def _answer(self, found: "dict[str, Any]") -> tuple[str, bytes] | None:
         """The era and the whole answer to a request that is plain and frozen."""

@@ -98,12 +98,14 @@ class ServerPresence:
     def sweep(self) -> None:
         """Remove what servers left that were killed."""
         try:
-            names = {path.stem for path in self._folder.iterdir()}
+            names = {path.name.partition(".")[0] for path in self._folder.iterdir()}
         except OSError:
             return
         for server_id in names:
             if _NAME.fullmatch(server_id) and not self._is_starting(server_id) and not self.is_alive(server_id):
-                self.hook_file(server_id).unlink(missing_ok=True)
+                file = self.hook_file(server_id)
+                for left in (file, file.with_name(f"{file.name}.new")):  # it may have died while it wrote
+                    left.unlink(missing_ok=True)
 
     def _is_starting(self, server_id: str) -> bool:
         """Whether a server may still be on its way: it says where hooks reach it before it can say that it lives."""
