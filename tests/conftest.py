@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
+from tests.world import agent_variables
 
-from tallygate.clients.ancestry import agent_variables
 from tallygate.clients.client import command_line
 
 ROOT = Path(__file__).resolve().parent.parent

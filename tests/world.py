@@ -8,7 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from tallygate.clients.program import programs
 from tallygate.clients.registry import REGISTRY
+from tallygate.core.authority import Authority, EntryDoor
 from tallygate.core.hooks import HookEvent
 from tallygate.core.model import DEFAULT_TENANT, Policy
 from tallygate.core.words import CalibrationMode
@@ -34,6 +36,16 @@ PRICES = PricingSettings(
         PriceOverride("cents", Decimal(10), Decimal(10)),
     )
 )
+
+
+def the_user(actor, door=EntryDoor.COMMAND):
+    """The user, who speaks through a door that no agent stands in."""
+    return Authority(door, actor)
+
+
+def agent_variables():
+    """What clients set in the shells of their agents."""
+    return frozenset(name for program in programs() for name in program.markers)
 
 
 class Clock:

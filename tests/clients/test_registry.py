@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.made_up.client import ANSWER, CLIENT, TITLE
-from tests.world import NANOS, as_said, make_world
+from tests.world import NANOS, as_said, make_world, the_user
 
 import tallygate
 from tallygate.app import compose, settings_here
@@ -22,7 +22,6 @@ from tallygate.clients.program import programs
 from tallygate.clients.reading.files import Transcripts
 from tallygate.clients.reading.hooks import Hooks
 from tallygate.clients.registry import REGISTRY, Registry
-from tallygate.core.authority import the_user
 from tallygate.core.gate.rules import BudgetRule
 from tallygate.core.gate.rules import BudgetScope as Limits
 from tallygate.core.hooks import HookEvent, Moment

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.world import the_user
 
-from tallygate.core.authority import Authority, EntryDoor, Loosening, the_user
+from tallygate.core.authority import Authority, EntryDoor, Loosening
 from tallygate.core.errors import UsersOnly
 
 AGENT = Authority(EntryDoor.COMMAND, "anna", beneath="Claude Code (process 42)")

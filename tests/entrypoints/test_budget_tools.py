@@ -12,9 +12,8 @@ import jsonschema
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp.types import ElicitResult, ErrorData, Implementation
-from tests.world import NANOS
+from tests.world import NANOS, the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.entrypoints.hook_dispatcher import HookDispatcher, Sender
 from tallygate.entrypoints.mcp_server.budget_tools import BudgetTools

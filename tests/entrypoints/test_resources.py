@@ -12,8 +12,8 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INTERNAL_ERROR, INVALID_PARAMS
 from tests.docs.pages import ROOT
 from tests.operations.usage.test_ingest import PROJECT, response, take
+from tests.world import the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.model import Actor

@@ -14,9 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reading_rules import Rule
-from tests.world import NANOS, changed, hook_event, make_world
+from tests.world import NANOS, changed, hook_event, make_world, the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.bills.causes import CauseKind
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerUnavailable

@@ -8,11 +8,11 @@ import sqlite3
 from dataclasses import replace
 
 import pytest
-from tests.world import NANOS, make_world
+from tests.world import NANOS, make_world, the_user
 
 from tallygate.attest.keys import b64url, new_signer
 from tallygate.attest.sealed import Cost, file_of, find, keep, seal
-from tallygate.core.authority import Authority, EntryDoor, the_user
+from tallygate.core.authority import Authority, EntryDoor
 from tallygate.core.errors import Conflict, KeyUnusable, Locked, WrongPassphrase
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.proof import SIGNATURE, canonical_bytes, event_hash

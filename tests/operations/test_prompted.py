@@ -182,7 +182,8 @@ def test_while_a_tool_is_at_work_no_code_is_given_and_one_that_was_given_is_burn
 
 def test_a_tool_that_was_refused_is_not_at_work(desk):
     session = open_session_of(desk.world.rt, "claude_code", "client-1").session_id
-    from tallygate.core.authority import the_user
+    from tests.world import the_user
+
     from tallygate.operations.budgets.change import set_budget
 
     set_budget(desk.world.rt, session, 0, reason="stop", authority=the_user("anna"))
@@ -192,7 +193,8 @@ def test_a_tool_that_was_refused_is_not_at_work(desk):
 
 
 def test_a_limit_that_changed_meanwhile_is_not_raised(desk):
-    from tallygate.core.authority import the_user
+    from tests.world import the_user
+
     from tallygate.operations.budgets.change import set_budget
 
     code = desk.code()

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 from tests.reading_rules import Rule
-from tests.world import MINUTE, NANOS, make_world
+from tests.world import MINUTE, NANOS, make_world, the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.model import Actor

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.operations.test_lock import append_raw, faults, hurt, lock
-from tests.world import MINUTE, NANOS, T0, Clock, hook_event
+from tests.world import MINUTE, NANOS, T0, Clock, hook_event, the_user
 
-from tallygate.core.authority import Authority, EntryDoor, the_user
+from tallygate.core.authority import Authority, EntryDoor
 from tallygate.core.errors import Locked, UsersOnly
 from tallygate.core.hooks import Moment
 from tallygate.core.lock import OFF_MOST_US, Off

@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reading_rules import Rule as Reading_
 from tests.repositories import repository, worktree
-from tests.world import MINUTE, NANOS, T0, Clock, as_said, make_world
+from tests.world import MINUTE, NANOS, T0, Clock, as_said, make_world, the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import PIECES, BudgetRule, BudgetScope, rolling_us
 from tallygate.core.model import Amount

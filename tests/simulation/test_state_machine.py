@@ -9,9 +9,8 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
-from tests.world import MINUTE, NANOS, as_said, make_world
+from tests.world import MINUTE, NANOS, as_said, make_world, the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict
 from tallygate.operations.budgets.calls import sweep

@@ -58,11 +58,6 @@ def beneath(above: Iterator[Process], environ: Mapping[str, str]) -> str | None:
     return None
 
 
-def agent_variables() -> frozenset[str]:
-    """What clients set in the shells of their agents."""
-    return frozenset(name for program in programs() for name in program.markers)
-
-
 def ancestors(parent: int) -> Iterator[Process]:
     """The processes from a parent upwards, the nearest first, as far as the system tells."""
     look = _from_proc if Path("/proc/self").is_dir() else _from_ps() if sys.platform == "darwin" else None

@@ -153,11 +153,6 @@ _WAY_OUT = {
 }
 
 
-def the_user(actor: str, door: EntryDoor = EntryDoor.COMMAND) -> Authority:
-    """The user, who speaks through a door that no agent stands in."""
-    return Authority(door, actor)
-
-
 def within(authority: Authority, agents_may: frozenset[str], *, guarded: bool) -> Authority:
     """The same, by what the settings say."""
     return replace(authority, agents_may=agents_may, guarded=guarded)

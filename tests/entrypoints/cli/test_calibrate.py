@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.world import the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.learning.estimates import apply_factors

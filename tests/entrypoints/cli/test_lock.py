@@ -12,10 +12,10 @@ import pytest
 from mcp import Client
 from tests.entrypoints.cli.conftest import Made
 from tests.terminal import type_at
+from tests.world import agent_variables
 
 from tallygate.app import compose, settings_here
 from tallygate.attest import sealed
-from tallygate.clients.ancestry import agent_variables
 from tallygate.core.authority import Loosening
 from tallygate.core.errors import NoTerminal
 from tallygate.entrypoints import runnable as own_command

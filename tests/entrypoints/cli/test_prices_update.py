@@ -15,9 +15,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from tests.transcripts import write_claude
+from tests.world import the_user
 
 from tallygate.app import settings_here
-from tallygate.core.authority import Authority, EntryDoor, the_user
+from tallygate.core.authority import Authority, EntryDoor
 from tallygate.core.errors import InvalidArgument, ProviderUnavailable, UsersOnly
 from tallygate.entrypoints.cli.program import USAGE
 from tallygate.operations.setup.price_list import reset_prices, take_prices

@@ -23,9 +23,9 @@ from pathlib import Path
 import pytest
 from tests.docs.pages import ROOT
 from tests.transcripts import claude, claude_file, lines
+from tests.world import the_user
 
 from tallygate.app import compose, go_by, settings_here
-from tallygate.core.authority import the_user
 from tallygate.entrypoints.cli import client_checks
 from tallygate.entrypoints.cli.check import Check, CheckState
 from tallygate.entrypoints.hook_dispatcher import answer_alone

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from tests.world import the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.entrypoints.cli.program import USAGE
 from tallygate.operations.budgets.change import raise_budget

@@ -9,9 +9,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from tests.operations.usage.test_ingest import PROJECT, response, take
-from tests.world import PRICES, T0
+from tests.world import PRICES, T0, the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.bills.lines import Bucket, Gap
 from tallygate.core.bills.review import MILLION
 from tallygate.core.costing import Tokens

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.world import the_user
 
-from tallygate.core.authority import Authority, EntryDoor, the_user
+from tallygate.core.authority import Authority, EntryDoor
 from tallygate.core.model import LimitChange
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.proof.statements import summed

@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reading_rules import Rule
-from tests.world import make_world
+from tests.world import make_world, the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound, UsersOnly
 from tallygate.core.usage import ObservedUsage, Quality

@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reading_rules import Rule as Reading_
 from tests.repositories import repository, worktree
-from tests.world import MINUTE, NANOS, Clock, as_said, hook_event, make_world
+from tests.world import MINUTE, NANOS, Clock, as_said, hook_event, make_world, the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.hooks import Moment

@@ -4,9 +4,8 @@ import sqlite3
 from dataclasses import replace
 
 import pytest
-from tests.world import MINUTE, NANOS, changed
+from tests.world import MINUTE, NANOS, changed, the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, LedgerUnavailable, NotFound
 from tallygate.core.model import Actor

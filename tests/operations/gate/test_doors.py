@@ -6,9 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 from tests.operations.test_hooks import account, hook, respond
-from tests.world import NANOS, hook_event
+from tests.world import NANOS, hook_event, the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, LedgerUnavailable
 from tallygate.core.gate.rules import BudgetRule, BudgetScope, rules_of

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.operations.budgets.test_looser import restarted
 from tests.operations.test_hooks import account, hook
-from tests.world import NANOS
+from tests.world import NANOS, the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.hooks import Moment, SessionOrigin
 from tallygate.core.words import Action, BudgetMode

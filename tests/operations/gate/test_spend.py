@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.reading_rules import Rule as Reading_
-from tests.world import MINUTE, NANOS, as_said, changed
+from tests.world import MINUTE, NANOS, as_said, changed, the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound
 from tallygate.core.gate.policy import judge, status_of

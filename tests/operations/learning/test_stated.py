@@ -8,9 +8,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from tests.reading_rules import Rule
-from tests.world import NANOS, hook_event, make_world
+from tests.world import NANOS, hook_event, make_world, the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.hooks import Moment
 from tallygate.core.hooks import SessionOrigin as Began

@@ -5,9 +5,8 @@ import re
 from dataclasses import replace
 
 import pytest
-from tests.world import MINUTE, NANOS, changed, make_world
+from tests.world import MINUTE, NANOS, changed, make_world, the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument, NotFound
 from tallygate.core.model import Actor

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.world import NANOS, as_said, make_world
+from tests.world import NANOS, as_said, make_world, the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.words import Action, Reason

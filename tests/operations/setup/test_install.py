@@ -9,11 +9,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from tests.world import the_user
 
 from tallygate import files
 from tallygate.clients.client import InstallScope, InstallSurroundings, TelemetryTarget
 from tallygate.clients.registry import REGISTRY
-from tallygate.core.authority import the_user
 from tallygate.core.errors import InvalidArgument
 from tallygate.editing.edits import FileEdits, Whole
 from tallygate.editing.manifest import Manifest

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.reading_rules import Rule
-from tests.world import MINUTE, PRICES, make_world
+from tests.world import MINUTE, PRICES, make_world, the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.costing import Certainty, Tokens, certainty_of
 from tallygate.core.model import Actor
 from tallygate.core.usage import ObservedUsage, Quality, priced_as

@@ -8,9 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.world import MINUTE
+from tests.world import MINUTE, the_user
 
-from tallygate.core.authority import the_user
 from tallygate.core.costing import Tokens
 from tallygate.core.sessions import grown
 from tallygate.core.usage import ObservedUsage, Quality, ReadingRule, ResponseKind, needs_window
