@@ -440,14 +440,21 @@ def codes() -> dict[str, type[errors.TallygateError] | None]:
         kind.code: kind for kind in named.values() if kind is not errors.TallygateError
     }
     for path in sorted(SOURCE.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in named:
-                for keyword in node.keywords:
-                    if keyword.arg == "code" and isinstance(keyword.value, ast.Constant):
-                        found[str(keyword.value.value)] = named[node.func.id]
+        found.update({code: named[name] for name, code in stated(path.read_text(encoding="utf-8")) if name in named})
     found.update((code, errors.LedgerUnavailable) for code, _ in database._ERRORS.values())  # noqa: SLF001
     found["internal_error"] = None
     return found
+
+
+def stated(source: str) -> Iterator[tuple[str, str]]:
+    """The codes that a source gives where it makes something, each with the name of what is made, bare or dotted."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
+            continue
+        name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
+        for keyword in node.keywords:
+            if keyword.arg == "code" and isinstance(keyword.value, ast.Constant):
+                yield name, str(keyword.value.value)
 
 
 if __name__ == "__main__":
