@@ -77,6 +77,7 @@ MEMORIES_ALLOWED = {
     "clients/program.py programs": "what the package has",
     "core/costing.py basis_of": "the digest of a price",
     "core/gate/rules.py from_text": "rules as they stand in a session's row",
+    "core/learning/calibration.py logarithm_micros": "logarithms of amounts",
     "core/places.py as_written": "a path taken apart",
     "core/places.py meant": "a path taken apart",
     "core/words.py client_name": "names that clients and settings write, each as it is known",

@@ -137,10 +137,13 @@ def stopped_by(calls: Iterable[Call], since_us: int = -1) -> Call | None:
 
 def over_limit(calls: Iterable[Call]) -> list[Call]:
     """The calls that were let through although nothing was left for them: of limits that only warn."""
-    return [call for call in calls if call.action is not Action.HALT and _went_over(call)]
+    return [call for call in calls if is_over_limit(call)]
 
 
-def _went_over(call: Call) -> bool:
+def is_over_limit(call: Call) -> bool:
+    """Whether one call was."""
+    if call.action is Action.HALT:
+        return False
     if call.reason is Reason.SOFT_BUDGET_EXCEEDED:
         return True
     # What was left with it, as it was answered, tells also where it was near a limit before.

@@ -122,21 +122,6 @@ class Layout(Generic[T]):
                 row.update(zip(columns, values(value), strict=True))
         return row
 
-    def new_row(self, value: T) -> dict[str, Value]:
-        """The same without the columns that are null."""
-        row = {name: plain for name, plain in zip(self._names, self._values(value), strict=True) if plain is not None}
-        for column, write in self._writes:
-            if (plain := row.get(column)) is not None:
-                row[column] = write(plain)
-        for column, stated in self._stated:
-            if (plain := stated(value)) is not None:
-                row[column] = plain
-        for part, columns, values in self._apart:
-            if part(value) is not None:
-                there = zip(columns, values(value), strict=True)
-                row.update((column, plain) for column, plain in there if plain is not None)
-        return row
-
     def value(self, row: Row) -> T:
         """A row of `columns` as a value."""
         values = list(row)

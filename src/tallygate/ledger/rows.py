@@ -184,8 +184,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 to_session, from_session = SESSION.value, SESSION.row
 to_budget, from_budget = BUDGET.value, BUDGET.row
-to_call, from_call = CALL.value, CALL.new_row
-from_usage, new_usage = USAGE.row, USAGE.new_row
+to_call, from_call = CALL.value, CALL.row
+from_usage = USAGE.row
 
 
 def to_usage(row: tuple[Any, ...], rules: Rules) -> StoredUsage:

@@ -360,13 +360,12 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
 
         With `sign` the event carries the user's signature of itself at its place.
         """
-        # What a new row does not have is left out.
-        stated = [
-            [change.op, change.table, {name: value for name, value in change.row.items() if value is not None}]
-            if change.op == "+" and None in change.row.values()
-            else [change.op, change.table, dict(change.row)]
-            for change in changes
-        ]
+        stated = []
+        for change in changes:
+            row = change.row
+            if change.op == "+" and None in row.values():  # what a new row does not have is left out
+                row = {name: value for name, value in row.items() if value is not None}
+            stated.append([change.op, change.table, dict(row)])
         apply(self.tenant, stated, self._tables)
         head = self.newest
         event_at = max(self.at_us, head.at_us + 1)

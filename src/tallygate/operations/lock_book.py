@@ -92,7 +92,11 @@ class LockBook:
         self._stood = None
 
     def bounds(self, ledger_id: str, reader: Reader) -> Bounds | None:
-        """Which limits the user has signed in the reader's tenant; None where nothing is locked.
+        """Which limits the user has signed in the reader's tenant; None where nothing is locked."""
+        return self.standing_and_bounds(ledger_id, reader)[1]
+
+    def standing_and_bounds(self, ledger_id: str, reader: Reader) -> tuple[LockStanding, Bounds | None]:
+        """Both, by one look at the events: each step of the gate turns on both.
 
         After a lock that was ended without its passphrase those hold that the journal tells of since then: a raise in
         a table does not come into force by an end that anybody may have written.
@@ -100,7 +104,7 @@ class LockBook:
         known = self._upto(ledger_id, reader)
         lock, lost_us = known.standing.lock, known.standing.lost_us
         if lock is None and lost_us is None:
-            return None
+            return known.standing, None
         begun = (0, b"", {}) if lock is None else _begun(lock, reader.tenant)
         seq, digest, limits = known.limits.get(reader.tenant) or begun
         events = reader.limit_events(seq if digest else seq + 1)
@@ -117,7 +121,7 @@ class LockBook:
             limits = limits_after(limits, heard, "" if lock is None else lock.public)
             kept = {**known.limits, reader.tenant: (events[-1].seq, events[-1].hash, limits)}
             self._read = _Read(known.seq, known.hash, known.standing, kept)
-        return Bounds(limits)
+        return known.standing, Bounds(limits)
 
     def opened(self, ledger_id: str, reader: Reader, session: Session) -> OpeningEvent:
         """A session as it was opened, with the budgets of those around it. Raises `LedgerCorrupt` where no event says.
@@ -477,7 +481,12 @@ def is_above(bounds: Bounds, budget: Budget, at_us: int) -> bool:
 
 def off_now(rt: Runtime, reader: Reader) -> Off | None:
     """The user's word that nothing is stopped, as long as it holds; None where the gate is on."""
-    off = rt.services.locks.standing(rt.services.ledger.ledger_id, reader).off
+    return off_by(rt, rt.services.locks.standing(rt.services.ledger.ledger_id, reader))
+
+
+def off_by(rt: Runtime, standing: LockStanding) -> Off | None:
+    """The same by how the limits stand."""
+    off = standing.off
     # Only where it was ever said are the clocks asked.
     return off if off is not None and off.holds(rt.services.clock_us(), rt.services.steady_us(), boot()) else None
 

@@ -106,7 +106,10 @@ def history_is_read(rt: Runtime) -> None:
     Raises `HistoryUnread` where it is still being read: who spends meanwhile would spend it a second time. Budgets
     that only warn count it as soon as it is there.
     """
-    now_us, rules = rt.services.clock_us(), rt.workspace.rules
+    rules = rt.workspace.rules
+    if not rules:
+        return
+    now_us = rt.services.clock_us()
     hard_us = counted_since(rules, now_us, BudgetMode.HARD)
     since_us = hard_us if hard_us is not None else counted_since(rules, now_us)
     if since_us is not None and not rt.follower.has_read_since(since_us) and hard_us is not None:
@@ -331,8 +334,9 @@ class OpenWindows:
         if amount == NOTHING:
             return {}
         self._changes.append((sign, lambda: state))
-        windows = self.of(spent(), at_us) if self._periods else ()
-        return {budget.budget_id: sign * amount.of(budget) for budget in windows}
+        if not self._periods:
+            return {}
+        return {budget.budget_id: sign * amount.of(budget) for budget in self.of(spent(), at_us)}
 
     def add_unseen(self, state: Callable[[], State]) -> bool:
         """Keep something that is new on record for windows that are yet to be made; False where one may be there."""

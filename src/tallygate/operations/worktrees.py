@@ -63,12 +63,11 @@ class FolderPlaces:
 
 def worktrees_met(rt: Runtime, tx: BudgetReader, folders: Iterable[str | None]) -> list[Change]:
     """What is kept of the worktrees in which folders lie: they may be gone when somebody asks for their repository."""
-    places = [rt.workspace.place_of(folder) for folder in dict.fromkeys(folders)]
-    trees = {
-        place.tree: Tree(place.tree, place.project)
-        for place in places
-        if place is not None and place.tree is not None and place.project is not None
-    }
+    trees: dict[str, Tree] = {}
+    for folder in dict.fromkeys(folders):
+        place = rt.workspace.place_of(folder)
+        if place is not None and place.tree is not None and place.project is not None:
+            trees[place.tree] = Tree(place.tree, place.project)
     if not trees:
         return []
     known = {tree.top: tree.repository for tree in tx.worktrees(tuple(trees))}

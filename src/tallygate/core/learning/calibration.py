@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import lru_cache
 from math import exp, isqrt, log
 
 from tallygate.core.money import SUM_NANOS_MAX
@@ -386,6 +387,8 @@ def confidence(reconciled: int) -> Confidence:
     return Confidence.MEDIUM if reconciled < CONFIDENT_AT else Confidence.HIGH
 
 
+# A sample is learned from for its key and for all of its kind, and its numbers are mostly those of the sample before.
+@lru_cache(maxsize=1024)
 def logarithm_micros(nanos: int) -> int:
     """The natural logarithm of an amount above zero, in millionths."""
     return round(log(nanos) * MILLION)

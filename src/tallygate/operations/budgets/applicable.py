@@ -26,7 +26,7 @@ from tallygate.core.gate.rules import (
     window_of,
     within_of,
 )
-from tallygate.core.lock import Bounds
+from tallygate.core.lock import Bounds, Off
 from tallygate.core.model import Budget, Call, Currency, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.places import Place
@@ -34,7 +34,7 @@ from tallygate.core.values import value
 from tallygate.core.words import UNNAMED
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Update, Value
-from tallygate.operations.lock_book import as_opened, more_by_rate, must_fit
+from tallygate.operations.lock_book import as_opened, more_by_rate, must_fit, off_by
 from tallygate.operations.runtime import PlaceOf, Runtime, on_paper
 from tallygate.operations.windows import (
     FOR_EVER_US,
@@ -72,12 +72,13 @@ def rules_for(
 class SessionNow:
     """A session as its workspace's settings have it by now, with every budget that its next step must pass.
 
-    `rules_before` are those that it was kept with.
+    `rules_before` are those that it was kept with, `off` is the user's word that nothing is stopped, where it holds.
     """
 
     session: Session
     to: ApplicableBudgets
     rules_before: str | None
+    off: Off | None
 
     @property
     def budgets(self) -> tuple[Budget, ...]:
@@ -104,7 +105,7 @@ def session_now(
     count for sessions that open after it: whoever could change them while an agent works might be the agent. Where the
     settings of another workspace are at hand, they change neither the rules of the session nor the limits of these.
     """
-    bounds = rt.services.locks.bounds(rt.services.ledger.ledger_id, reader)
+    standing, bounds = rt.services.locks.standing_and_bounds(rt.services.ledger.ledger_id, reader)
     before = session.rules
     if bounds is not None and session.is_open:
         first, own = as_opened(rt, reader, session, own)
@@ -132,7 +133,7 @@ def session_now(
     found = applicable_budgets(
         reader, asked, own, model, at_us, limits=limits, place_of=rt.workspace.place_of, bounds=bounds
     )
-    return SessionNow(now, found, before)
+    return SessionNow(now, found, before, off_by(rt, standing))
 
 
 def _whose(session: Session) -> tuple[str | None, ...]:

@@ -24,7 +24,7 @@ from tallygate.core.learning.steps import (
 )
 from tallygate.core.model import HOOK_KEY, NO_RESPONSE, Actor, Amount, Call, CallRequest, Session, needed
 from tallygate.core.moments import as_datetime
-from tallygate.core.sessions import over_limit
+from tallygate.core.sessions import is_over_limit
 from tallygate.core.usage import UNKNOWN_MODEL, priced_as
 from tallygate.core.words import Action, ActorType, BudgetMode, CallState, Pressure, Reason
 from tallygate.ledger.port import Reader, SessionReader, StoredUsage, Tx, UsageReader
@@ -159,11 +159,14 @@ class _HookStep:
         # How pressed the session was when its last step was answered; nothing before the first.
         for call in [call for call in calls if call.at_us <= tx.at_us][:ANSWERS_LOOKED_AT]:
             if call.is_model_call and call.reply is not None and call.action is not Action.HALT:
-                self._before, self._was_over = GateAnswer.from_json(call.reply).pressure, bool(over_limit([call]))
+                self._before, self._was_over = GateAnswer.from_json(call.reply).pressure, is_over_limit(call)
                 break
-        own = (call for call in calls if _is_of(call, request.actor))
-        self._refused = list(takewhile(lambda call: call.state is CallState.DENIED, own))
-        self._again |= bool(self._refused) or any(call.state is CallState.DENIED for call in calls[:1])
+        for call in calls:
+            if _is_of(call, request.actor):
+                if call.state is not CallState.DENIED:
+                    break
+                self._refused.append(call)
+        self._again |= bool(self._refused) or (bool(calls) and calls[0].state is CallState.DENIED)
         if earlier is not None:
             # Asked again for a step that has its reservation: it goes on unless its budget was overspent since.
             return replace(_zero_step(request), client_key=HOOK_KEY + self._rt.services.new_token(8)), False
@@ -187,7 +190,7 @@ class _HookStep:
         if self._was_over or outcome.decision.action is Action.HALT or outcome.decision.reason is Reason.GATE_OFF:
             return None
         over = [each for each in outcome.left if each.mode is BudgetMode.SOFT and each.available < 0]
-        budget = tightest(over)
+        budget = tightest(over) if over else None
         return None if budget is None else passed(budget)
 
 

@@ -47,7 +47,7 @@ from tallygate.operations.budgets.applicable import (
 from tallygate.operations.budgets.calls import expire_calls
 from tallygate.operations.budgets.figures import in_doubt, spent_on, usual_step
 from tallygate.operations.learning.estimates import shown_factor
-from tallygate.operations.lock_book import off_now, program_now
+from tallygate.operations.lock_book import program_now
 from tallygate.operations.runtime import Runtime, basis_changes, scope_of
 from tallygate.operations.windows import Facts, OpenWindows, booked_amount, changed_in
 
@@ -246,13 +246,12 @@ def look(
         # A stand-in for a model whose price nobody knows, where it costs nothing.
         free = rt.workspace.prices.known_price(model, as_datetime(at_us), scope_of(rt, session), SERVED_HERE)
         local = RerouteTarget(model, free) if free is not None and free.source == "local" else None
-    off = off_now(rt, reader)
     view = GateView(
         session,
         applicable.seen(applicable.budgets),
         has_open_exactness=waits,
         local_target=local,
-        is_off=off is not None,
+        is_off=now.off is not None,
     )
     decision = policy.decide(view, request, rt.workspace.policy) if decide is None else decide(view, request)
     why_no_target = None
@@ -271,7 +270,7 @@ def look(
     else:
         weight = Amount(estimate_nanos, request.needed_tokens, 1)
         if decision.action is not Action.HALT:
-            hold = lifecycle.reserve if off is None else lifecycle.reserve_room
+            hold = lifecycle.reserve if now.off is None else lifecycle.reserve_room
             after = tuple([hold(budget, weight.of(budget)) for budget in after])
     return GateOutcome(
         request,
@@ -288,7 +287,7 @@ def look(
         metered=metered,
         why_no_target=why_no_target,
         at_us=at_us,
-        off=off,
+        off=now.off,
     )
 
 

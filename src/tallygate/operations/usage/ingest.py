@@ -38,7 +38,7 @@ from tallygate.core.usage import (
     within,
 )
 from tallygate.ledger.port import Anomaly, Change, Delete, Insert, ProofWriter, StoredUsage, Tx, Update, Value
-from tallygate.ledger.rows import USAGE_ANOMALY, from_usage, new_usage
+from tallygate.ledger.rows import USAGE_ANOMALY, from_usage
 from tallygate.operations.budgets.figures import is_enforced
 from tallygate.operations.budgets.metering import Meter, StoredResponses
 from tallygate.operations.runtime import Runtime, matters, scope_of
@@ -411,7 +411,7 @@ class _Batch:
     def _write(self, make: type[Insert | Update], after: StoredUsage, basis: str) -> None:
         if basis:
             self.prices.setdefault(after.price_id, basis)
-        self.changes.append(make("usage", new_usage(after) if make is Insert else from_usage(after)))
+        self.changes.append(make("usage", from_usage(after)))
         self._stored.put(after)
         self.attributed += after.session_id is not None
 

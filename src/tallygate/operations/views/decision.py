@@ -10,7 +10,7 @@ from typing import Any
 from tallygate.core.errors import NotFound
 from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.model import Call, Session
-from tallygate.core.sessions import over_limit
+from tallygate.core.sessions import is_over_limit
 from tallygate.core.words import Action
 from tallygate.ledger.port import BudgetReader, JournalEvent, ProofReader
 from tallygate.operations.budgets.figures import LetThroughOver, let_through_over
@@ -59,7 +59,7 @@ class ExplainedDecision:
     @property
     def is_over(self) -> bool:
         """Whether it was let through over a limit that only warns."""
-        return bool(over_limit([self.call]))
+        return is_over_limit(self.call)
 
 
 def why(rt: Runtime, text: str) -> ExplainedDecision:
