@@ -177,7 +177,7 @@ def uninstall(
     dry_run = dry_run or diff
     if data and (names or scope is not None):
         raise InvalidArgument("--data", "--data takes everything away: it goes with neither --client nor --scope.")
-    settings = program.settings()
+    settings, named = leaving.settings_to_remove_by(program) if data else (program.settings(), ())
     authority = program.authority(settings, of=None if dry_run else Loosening.UNINSTALL)
     where = surroundings(settings)
     logs = leaving.run_logs(program, settings)
@@ -195,7 +195,7 @@ def uninstall(
     )
     plan = plan_uninstall(clients, where, scopes, manifest)
     if data:
-        leaving.ask_for_all(leaving.things_of(settings), logs, yes=yes, dry_run=dry_run)
+        leaving.ask_for_all(leaving.things_of(settings), logs, named, yes=yes, dry_run=dry_run)
     if not dry_run:
         authority = _for_clients(authority, plan, where, Loosening.UNINSTALL)
         carry_out(plan, manifest, authority, Loosening.UNINSTALL)

@@ -49,6 +49,18 @@ def is_nothing(path: Path) -> bool:
     return stat.S_ISREG(found.st_mode) and found.st_size == 0
 
 
+def is_ours(path: Path) -> bool:
+    """Whether a file is a ledger of this program, by what it holds."""
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return False
+        with path.open("rb") as file:
+            header = file.read(100)
+    except OSError:
+        return False
+    return header.startswith(b"SQLite format 3\0") and header[68:72] == APPLICATION_ID.to_bytes(4, "big")
+
+
 def _check_existing(path: Path) -> None:
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode):

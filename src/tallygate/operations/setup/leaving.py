@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from tallygate.ledger.sqlite.files import is_nothing, is_ours
+
 # What a folder may hold of ours: names of files, and of folders with what may lie in those.
 _ANCHORS = {"anchors": ("*.anchor", "*.locked", ".gitignore", ".*.anchor.*", ".*.locked.*")}
 _DATA_FILES = ("telemetry.token", "telemetry.token.*", "trust.json", ".trust-*", "runs.jsonl", "runs.jsonl.lock")
@@ -47,20 +49,36 @@ class Kept:
 def kept_in(places: KeptPlaces, settings_file: Path | None = None) -> Kept:
     """What of these places is ours. A link is never followed, and what somebody else owns is none of ours.
 
-    `settings_file` is the user's, where `init` wrote it.
+    A database goes by what it holds: another program's stays, with what lies beside it under its name. A folder that
+    the user chose for the ledger or the keys alone stays, too. `settings_file` is the user's, where `init` wrote it.
     """
     files: list[Path] = []
     folders: list[Path] = []
+    others: list[Path] = []
+    linked: set[Path] = set()
     for folder, names in _wanted(places):
+        if folder.is_symlink() or not linked.isdisjoint(folder.parents):
+            linked.add(folder)
+            continue
         if not _is_own(folder, stat.S_ISDIR):
             continue
         folders.append(folder)
         files += [each for each in _entries(folder) if _named(each, names) and _is_own(each, stat.S_ISREG)]
+    others += [each for each in _ledgers(places) if os.path.lexists(each) and not _goes(each, places)]
     if settings_file is not None and _is_own(settings_file, stat.S_ISREG):
         files.append(settings_file)
     ours = {*files, *folders}
-    others = [each for folder in folders for each in _entries(folder) if each not in ours]
+    others += [each for folder in folders for each in _entries(folder) if each not in ours]
+    chosen = {places.database.parent, places.keys}
+    folders = [each for each in folders if each == places.data or each not in chosen or places.data in each.parents]
     return Kept(tuple(dict.fromkeys(files)), tuple(dict.fromkeys(folders)), tuple(dict.fromkeys(others)))
+
+
+def links_among(places: KeptPlaces) -> list[Path]:
+    """The links that stand for a place of ours: what lies behind is not reached, so the rest would be half."""
+    settings = () if places.settings is None else (places.settings,)
+    named = (places.data, places.database.parent, places.database, places.keys, *settings)
+    return [each for each in dict.fromkeys(named) if each.is_symlink()]
 
 
 def take_away(kept: Kept) -> list[tuple[Path, str]]:
@@ -79,10 +97,13 @@ def take_away(kept: Kept) -> list[tuple[Path, str]]:
 
 def _wanted(places: KeptPlaces) -> Iterator[tuple[Path, Sequence[str]]]:
     """The folders that may hold something of ours, with the names of that; one folder may come twice."""
-    ledger = tuple(f"{places.database.name}{ending}" for ending in _LEDGER_ENDINGS)
-    yield places.data, (*_DATA_FILES, *(ledger if places.database.parent == places.data else ()))
-    if places.database.parent != places.data:
-        yield places.database.parent, ledger
+    own, cached = (
+        tuple(f"{each.name}{ending}" for ending in _LEDGER_ENDINGS) if _goes(each, places) else ()
+        for each in _ledgers(places)
+    )
+    yield places.data, (*_DATA_FILES, *(own if places.database.parent == places.data else ()))
+    if own and places.database.parent != places.data:
+        yield places.database.parent, own
         yield places.database.parent / "servers", _DATA_FOLDERS["servers"]
     for name, names in _DATA_FOLDERS.items():
         yield places.data / name, names
@@ -94,10 +115,19 @@ def _wanted(places: KeptPlaces) -> Iterator[tuple[Path, Sequence[str]]]:
         yield places.settings, ()
     yield places.cache, ()
     first_look = places.cache / "first-look"
-    yield first_look, ("read", ".read*", "read.*", *_DATA_FILES, *(f"ledger.db{ending}" for ending in _LEDGER_ENDINGS))
+    yield first_look, ("read", ".read*", "read.*", *_DATA_FILES, *cached)
     yield first_look / "servers", _DATA_FOLDERS["servers"]
     yield first_look / "keys", _KEY_FILES
     yield first_look / "keys" / "anchors", _ANCHORS["anchors"]
+
+
+def _ledgers(places: KeptPlaces) -> tuple[Path, Path]:
+    return places.database, places.cache / "first-look" / "ledger.db"
+
+
+def _goes(ledger: Path, places: KeptPlaces) -> bool:
+    """Whether a ledger is ours by what it holds; in a folder of ours also one that holds nothing, or is gone."""
+    return is_ours(ledger) or (ledger.parent in (places.data, places.cache / "first-look") and is_nothing(ledger))
 
 
 def _entries(folder: Path) -> list[Path]:
