@@ -212,12 +212,12 @@ def test_an_id_of_ours_gets_a_prefix_and_is_found_again(world, tmp_path):
     asked = world.ask(mine).call_id
     theirs = session(1, session_id=mine, ended=False)
     child = session(2, parent_session_id=mine)
-    rows = [call(1, theirs, call_id=asked), call(2, theirs, parent_call_id=asked)]
+    rows = [call(1, theirs, call_id=asked), call(3, theirs, parent_call_id=asked)]
     database = make_database(tmp_path / "s.db", [theirs, child], rows)
     report = taken(world, database)
     assert report.brought.remarks[Remark.RENAMED] == 1
     view = shown(world, f"l6e_{mine}")
-    assert [each.call_id for each in view.calls] == [f"l6e_{asked}", "call_0000000000000002"]
+    assert [each.call_id for each in view.calls] == [f"l6e_{asked}", "call_0000000000000003"]
     assert view.calls[1].parent_call_id == f"l6e_{asked}"
     assert view.children == [child["session_id"]]
     assert json.loads(events(world)[-2]["note"]["original_call_ids"]) == {f"l6e_{asked}": asked}
