@@ -363,11 +363,14 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
         stated = []
         for change in changes:
             row = change.row
-            if change.op == "+" and None in row.values():  # what a new row does not have is left out
+            # What a new row does not have is left out: a column that is added later is then no part of what was said
+            # and hashed before.
+            if change.op == "+" and None in row.values():
                 row = {name: value for name, value in row.items() if value is not None}
             stated.append([change.op, change.table, dict(row)])
         apply(self.tenant, stated, self._tables)
         head = self.newest
+        # Every event has a time of its own: by their times they stand in the order of their numbers.
         event_at = max(self.at_us, head.at_us + 1)
         body: dict[str, object] = {
             "at_us": event_at,
@@ -392,6 +395,7 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
         self.row = self._execute(INSERT_EVENT, event).lastrowid
         self.newest = Head(seq, digest, event_at)
         self.newest_lock = None  # it may be this one
+        # From here on what is read may still be taken back, so nobody may remember it.
         self.is_changing = True
         if (called := called_for(kind, stated)) is not None:
             self.attest_later(Due(called[0], self.newest, *called[1:]))

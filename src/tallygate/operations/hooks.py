@@ -342,6 +342,7 @@ def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
         with rt.reading() as reader:  # all that a step turns on, at once
             session = innermost_open(reader, event.client, event.client_session)
             ahead = None if session is None else look_ahead(rt, reader, event, session)
+        # Not inside the reading: to open a session is to write.
         session = session or session_for_client(rt, event).session
         answer = _gated(rt, event, gate_step(rt, event, session, ahead), session)
         if event.moment is Moment.COMPACTION and not answer.stops:

@@ -333,6 +333,7 @@ class OpenWindows:
         spent, at_us, amount = state
         if amount == NOTHING:
             return {}
+        # Also where no window is there to be changed: one that is opened later in this event begins with it.
         self._changes.append((sign, lambda: state))
         if not self._periods:
             return {}

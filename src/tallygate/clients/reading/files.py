@@ -510,6 +510,7 @@ def _tail(tail: _Tail, known: FilePosition | None, make: ReaderMaker, max_bytes:
 def _batch(
     rows: list[ObservedUsage], tail: _Tail, reader: TranscriptReader, at: int, *, complete: bool, anew: bool
 ) -> Batch:
+    # Before the last line is read: what is stored of the reader must know nothing of a line that is read again.
     position = tail.position(at - reader.splitter.held, complete=complete, reader=reader)
     if complete:
         rows = rows + reader.last_line()

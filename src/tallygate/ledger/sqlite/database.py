@@ -401,6 +401,8 @@ class WriteTransaction:
             handle.guard.release()
             raise
         try:
+            # Only behind the lock: while this waited for it the file may have been put away, and what is written into
+            # one that nobody finds any more is counted nowhere.
             handle.check_in_place()
             handle.connection.execute("BEGIN IMMEDIATE")
             tx = self._tx = StoreTx(
@@ -412,6 +414,7 @@ class WriteTransaction:
                 watch=handle.watch,
                 rules=handle.rules,
             )
+            # Before anything is decided: in a copy from earlier, what was spent since could be spent again.
             if handle.held is not None:
                 handle.held.begun(tx)
             return tx
@@ -429,6 +432,8 @@ class WriteTransaction:
                 self._tx.taken_back()
                 self._leave(failed)
                 raise
+            # Behind the commit, as a mark of an event that is not there would refuse every later step; and before the
+            # lock is let go, or a later writer's mark could come first.
             if self._handle.held is not None:
                 self._handle.held.committed(self._tx)
         else:

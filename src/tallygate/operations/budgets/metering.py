@@ -357,6 +357,7 @@ class Meter:
     def _close(self, calls: Iterable[Call], session: Session) -> None:
         """End pending calls of a session whose use is known, and learn from what they came to."""
         for call in calls:
+            # What it still holds comes free, and nothing is booked for it: its responses are counted already.
             for hold in call.holds:
                 self._add(hold.budget_id, 0, held=hold.held)
             self._touch(reconciled_by_transcript(call, self._tx.at_us))

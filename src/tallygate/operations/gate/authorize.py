@@ -65,6 +65,7 @@ def price_step(rt: Runtime, step: StatedStep) -> CallRequest:
     counted = CorrectedEstimate(raw)
     if step.actual is None:
         named = price_key(price, model)
+        # Before the writer's lock and not under it: what was learned may be a step behind, and nobody waits for it.
         with rt.reading() as reader:
             compacted = rt.caches.compactions.get((step.session_id, step.actor.id))
             anew = anew_nanos(reader, step.session_id, step.actor, model, price, at_us=now_us, compacted_us=compacted)
@@ -164,6 +165,7 @@ def authorize(rt: Runtime, step: StatedStep) -> GateAnswer:
     Raises `NotFound` for an unknown session and `Conflict` for a call id that comes back with other fields. A
     ledger that cannot be used is itself an answer: halt, unless the policy fails open.
     """
+    # What is on disk and not counted yet could be spent a second time.
     rt.follower.catch_up()
     try:
         history_is_read(rt)

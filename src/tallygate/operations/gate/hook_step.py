@@ -108,6 +108,7 @@ def gate_step(rt: Runtime, event: HookEvent, session: Session, ahead: Ahead | No
     if ahead is None:
         with rt.reading() as reader:
             ahead = look_ahead(rt, reader, event, session)
+    # Between two readings and with no lock held: whoever writes the responses down must get on meanwhile.
     if ahead.waits:
         wait_for_responses(rt, event, session.session_id, _actor(replace(event, starts_agent=False)))
         with rt.reading() as reader:  # for the second time: what has landed was in none of it
@@ -161,6 +162,7 @@ class _HookStep:
             if call.is_model_call and call.reply is not None and call.action is not Action.HALT:
                 self._before, self._was_over = GateAnswer.from_json(call.reply).pressure, is_over_limit(call)
                 break
+        # The latest first: a row of refusals reaches back to the last step that its agent was let through with.
         for call in calls:
             if _is_of(call, request.actor):
                 if call.state is not CallState.DENIED:

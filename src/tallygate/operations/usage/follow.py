@@ -313,6 +313,7 @@ class Follower:
             while True:
                 with self.rt.reading() as reader:
                     position = FilePosition.from_json(reader.position(key_of(file.path)))
+                # The ledger is let go before the file is read: every other step would wait for a long one.
                 more = False
                 for batch in source.read(file, position, None if until_us is None else step_bytes):
                     if batch.change in _FAULTS:

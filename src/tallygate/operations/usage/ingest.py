@@ -161,6 +161,7 @@ def ingest_all(rt: Runtime, readings: Sequence[FileReading]) -> IngestResult:
                 tx.save_unread(reading.path, reading.client, reading.session, unread, anew=reading.anew)
             for check in reading.checks:
                 tx.save_check(check)
+    # Only now: a commit that fails takes their rows back.
     rt.known_prices().update(prices)
     return taken
 
