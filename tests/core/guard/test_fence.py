@@ -414,6 +414,86 @@ EVADED = [
 ]  # fmt: skip
 
 
+# What runs outside of the agent's own processes, where the command itself could not see whose it is.
+LAUNCHED = """
+tmux new-session -d "tallygate off"
+tmux new-session -d tallygate off
+tmux new -s work -d 'cd /tmp && tallygate off'
+tmux send-keys "tallygate off" Enter
+tmux send-keys -t main tallygate\\ off C-m
+tmux respawn-pane -k -t 0 'tallygate off'
+tmux run-shell "tallygate off"
+tmux set-buffer "tallygate off"; tmux paste-buffer
+screen -dm tallygate off
+screen -dmS x bash -c 'tallygate off'
+screen -S x -X stuff "tallygate off\\n"
+screen -S x -X stuff "ls^Mtallygate off^M"
+systemd-run --user tallygate off
+echo "tallygate off" | at now
+(crontab -l; echo "* * * * * tallygate off") | crontab -
+echo '@reboot tallygate off' > jobs; crontab jobs
+gnome-terminal -- tallygate off
+gnome-terminal --tab -- bash -c 'tallygate off; exec bash'
+osascript -e 'tell app "Terminal" to do script "tallygate off"'
+osascript -e 'do shell script "tallygate off"'
+xterm -e tallygate off
+xterm -e sh -c "sleep 1; tallygate off"
+konsole --noclose -e tallygate off
+kitty @ launch tallygate off
+kitty @ send-text 'tallygate off\\r'
+wezterm cli spawn -- tallygate off
+wezterm cli send-text "tallygate off"
+zellij run -- tallygate off
+zellij action write-chars "tallygate off"
+dtach -n /tmp/x tallygate off
+abduco -n x tallygate off
+expect -c "spawn tallygate off"
+expect -c 'send "tallygate off\\r"'
+expect <<'END'\\nspawn tallygate off\\nEND
+emacsclient -e '(shell-command "tallygate off")'
+xdotool type "tallygate off"
+launchctl submit -l x -- tallygate off
+start-stop-daemon -S -x /usr/bin/tallygate -- off
+script -qc "tallygate off" /dev/null
+nohup tallygate off &
+""".strip().splitlines()
+NOT_LAUNCHED = """
+tmux ls
+tmux attach -t tallygate
+tmux kill-session -t tallygate
+tmux new-session -d -s tallygate 'npm run dev'
+tmux send-keys -t tallygate off Enter
+tmux send-keys "tallygate status" Enter
+tmux send-keys "tallygate off --help" Enter
+tmux send-keys 'git commit -m "tallygate off"' Enter
+tmux new-window 'grep -rn "tallygate off" docs'
+screen -dmS build make test
+screen -X -S build quit
+xterm -e grep -rn "tallygate off" docs
+xterm -e less docs/off.md
+gnome-terminal -- vim README.md
+kitty @ launch echo tallygate off
+osascript -e 'display notification "the build is done"'
+(crontab -l; echo "0 3 * * * make backup") | crontab -
+crontab -l
+expect -c "spawn ssh host; interact"
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize("command", LAUNCHED)
+def test_a_loosening_command_that_another_process_is_asked_to_run_is_refused(command):
+    assert reached(command.replace("\\n", "\n") if "<<" in command else command) == "`tallygate off`"
+
+
+@pytest.mark.parametrize("command", NOT_LAUNCHED)
+def test_terminals_and_timers_are_free_for_everything_else(command):
+    assert reached(command) is None
+
+
+def test_what_a_terminal_runs_is_held_against_guarded_files_too():
+    assert reached(f"tmux new-session -d 'rm {DATA}/ledger.db'") == "the ledger"
+
+
 def test_the_table_of_ordinary_commands_is_long_enough_to_say_something():
     assert len(set(ORDINARY)) >= 150
 

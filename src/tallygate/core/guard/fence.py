@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from tallygate.core.authority import CHANGES_CLIENTS
 from tallygate.core.guard import verbs
+from tallygate.core.guard.launch import LAUNCHERS, launched
 from tallygate.core.guard.nested import Around, NestedClient, leaves, ungated
 from tallygate.core.guard.sql import of_sqlite
 from tallygate.core.shell import WILD, Simple, braced, commands, filled, fits, plain
@@ -231,6 +232,10 @@ class _Shell:
         if program in verbs.SHELLS:
             code = verbs.code_for_shell(program, given, fed)
             return None if code is None else self._inner(code, sets)
+        if program in LAUNCHERS or program == "crontab":
+            read = self.scripts.get(self.full(given[-1])) if program == "crontab" and given else None
+            asked = launched(program, given, read or fed)
+            return next(filter(None, (self._inner(each, sets) for each in asked)), None)
         if program == "ssh":
             code = verbs.over_ssh(given)
             return None if code is None else self._inner(code, sets, self.guarded.home)
