@@ -160,7 +160,8 @@ class Client:
 
     The `folder` of its settings shows that it is there, or one of other `signs`; `binaries` are the names of what
     starts it, of its `program` or of an editor. `findings` looks for what would
-    keep the hooks from running. `weakened` says in a sentence how a changed file of its settings would take the gate
+    keep the hooks from running, and `hooks_need` is what its user does after every installation.
+    `weakened` says in a sentence how a changed file of its settings would take the gate
     away, and `stand_in` which other server would answer the gate's hooks; both None where nothing would. In one whose
     `hooks_answer_forms` another hook may answer a form before a person sees it, or after. `install_notes_page` is the
     page in docs that says what is to be done and known. A client that nobody has run beside the gate is not measured:
@@ -194,6 +195,7 @@ class Client:
     keys_of_calls: tuple[str, ...] = ()
     tells_session_in_meta: bool = False
     findings: Callable[[InstallSurroundings], Iterator[Obstacle]] = nothing_wrong
+    hooks_need: str | None = None
     weakened: Callable[[Path, Path | None, Path, Mapping[str, str]], str | None] | None = None
     stand_in: Callable[[Path, Path, Mapping[str, str]], str | None] | None = None
     hooks_answer_forms: bool = False

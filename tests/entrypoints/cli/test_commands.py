@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
+from tests.entrypoints.cli.conftest import PROGRAM
 
 from tallygate import __version__
 from tallygate.core import errors
@@ -200,3 +202,10 @@ def test_an_input_on_which_nothing_will_come_is_said(tmp_path, monkeypatch):
         assert main.is_over() is False
         stream.read()
         assert main.is_over() is True
+
+
+def test_no_color_takes_colours_out_of_every_command(home, monkeypatch):
+    runner = CliRunner()
+    assert "\x1b[" in runner.invoke(tallygate, ["doctor"], obj=PROGRAM, color=True).stdout
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in runner.invoke(tallygate, ["doctor"], obj=PROGRAM, color=True).stdout

@@ -455,6 +455,17 @@ def test_limits_that_are_there_are_not_proposed_again(run, home, claude):
     assert content(home) == before
 
 
+def test_who_observes_and_asks_for_a_limit_is_told_how_limits_come_to_stop(run, home, claude):
+    run("init", "--observe")
+    told = run("init", "--limit", "3").stderr
+    assert "They only warn: to let them stop, take budget_mode and on_fault out of [policy]" in told
+    file = home / ".config" / "tallygate" / "config.toml"
+    kept = [line for line in file.read_text().splitlines() if not line.startswith(("budget_mode", "on_fault"))]
+    file.write_text("\n".join(kept))
+    run("init")
+    assert {mode for _, mode in limits_written().values()} == {"hard"}
+
+
 @pytest.mark.parametrize("broken", ["lots", "-1", "0", "1e9"])
 def test_a_limit_that_is_none_is_refused_and_nothing_is_changed(run, home, claude, broken):
     before = content(home)
@@ -542,9 +553,11 @@ def test_where_every_client_is_broken_the_first_is_named_and_nothing_is_written(
 
 def test_a_client_whose_hooks_wait_for_trust_is_not_said_to_stop(run, home, quiet_path):
     (home / ".codex").mkdir()
-    told = run("init", "--limit", "$4").stderr
-    assert "Over a limit" not in told
-    assert "Codex stops once that is done." in told
+    after = "Codex stops only after this: Start codex, open /hooks and trust the hooks of Tallygate."
+    for words in (["--dry-run"], ["--diff"], []):
+        told = run("init", "--limit", "$4", *words).stderr
+        assert "Over a limit" not in told
+        assert after in told
     assert limits_written()["session"] == (4, "hard")
 
 

@@ -44,6 +44,8 @@ def test_nothing_of_the_program_stays_and_everything_else_does(run, lived_in):
     assert not data(lived_in).exists()
     assert not (lived_in / ".config" / "tallygate").exists()
     assert str(data(lived_in) / "ledger.db") in done.stderr
+    listed = [line for line in done.stderr.splitlines() if line.startswith("  /")]
+    assert f"removed: {len(listed)} files of ledger, keys, settings and caches." in done.stderr
     assert f"Stays (run logs of projects): {lived_in / 'shop' / '.l6e' / 'runs.jsonl'}" in done.stderr
 
 

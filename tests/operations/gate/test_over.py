@@ -7,6 +7,7 @@ from tests.operations.usage.test_before import Home
 from tests.world import NANOS
 
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
+from tallygate.core.gate.wording import let_through
 from tallygate.core.hooks import Moment
 from tallygate.core.words import BudgetMode
 from tallygate.operations.sessions.opening import open_session_of
@@ -70,3 +71,7 @@ def test_within_its_limit_a_session_is_told_of_none(work):
     program, answers = steps(work, 2)
     assert [answer.beside for answer in answers] == [None, None]
     assert program.hook(Moment.SESSION_END).beside is None
+
+
+def test_where_nothing_was_spent_before_the_first_step_over_a_limit_no_amount_is_named():
+    assert let_through(3, 0).endswith("; a hard one would have stopped the work before it had spent anything.")

@@ -198,5 +198,6 @@ CLIENT = Client(
     wanted=_wanted,
     program=PROGRAM,
     findings=findings,
+    hooks_need=_TRUST,
     subscribed=subscribed,
 )

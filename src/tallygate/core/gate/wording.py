@@ -58,10 +58,11 @@ def passed(budget: Budget) -> str:
     return f"{stands}: {spent} spent{held}. This limit only warns; a hard one would have stopped here."
 
 
-def let_through(times: int, first: str) -> str:
-    """What is said of a session that went on over a limit which only warns; `first` is what it had spent by then."""
+def let_through(times: int, spent_nanos: int) -> str:
+    """What is said of a session that went on over a limit which only warns; `spent_nanos` is what it had by then."""
     steps = "1 step was" if times == 1 else f"{times:,} steps were"
-    return f"{steps} let through over a limit that only warns; a hard one would have stopped the work at {first}."
+    at = f"at {format_amount(spent_nanos)}" if spent_nanos else "before it had spent anything"
+    return f"{steps} let through over a limit that only warns; a hard one would have stopped the work {at}."
 
 
 _STOPPED = {

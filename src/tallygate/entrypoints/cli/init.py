@@ -194,8 +194,9 @@ def uninstall(
         partial(plan_uninstall, where=where, scopes=scopes, manifest=manifest),
     )
     plan = plan_uninstall(clients, where, scopes, manifest)
+    listed = leaving.things_of(settings)
     if data:
-        leaving.ask_for_all(leaving.things_of(settings), logs, named, yes=yes, dry_run=dry_run)
+        leaving.ask_for_all(listed, logs, named, yes=yes, dry_run=dry_run)
     if not dry_run:
         authority = _for_clients(authority, plan, where, Loosening.UNINSTALL)
         carry_out(plan, manifest, authority, Loosening.UNINSTALL)
@@ -210,7 +211,7 @@ def uninstall(
     if data and (broken or manifest.records) and not dry_run:
         output.aside("what Tallygate keeps stays, since it is not out of every client.")
     elif data and not dry_run:
-        gone = leaving.take_all(leaving.things_of(settings))
+        gone = leaving.take_all(leaving.things_of(settings), listed)
     elif not plan.records and not data and not as_json:
         leaving.say_stays(settings, logs, dry_run=dry_run)
     return FAILED if broken or not gone else 0
@@ -395,6 +396,11 @@ def _own_zone(program: Program, settings: Settings) -> str | None:
     return machine_zone(os.environ)
 
 
+_TO_STOP = (
+    " They only warn: to let them stop, take budget_mode and on_fault out of [policy], and run `tallygate init` again."
+)
+
+
 def _limits(
     program: Program, settings: Settings, scope: InstallScope, asked: Asked, *, subscribed: Sequence[str], dry_run: bool
 ) -> Limits | None:
@@ -405,7 +411,8 @@ def _limits(
             raise InvalidArgument(
                 "limit",
                 f"There are limits already, in {files}.",
-                hint="`tallygate budget list` shows them, `tallygate budget set NAME AMOUNT` changes one.",
+                hint="`tallygate budget list` shows them, `tallygate budget set NAME AMOUNT` changes one."
+                + (_TO_STOP if settings.policy.budget_mode is BudgetMode.SOFT else ""),
             )
         return None
     limits = starting_limits(program, settings, asked, subscribed=subscribed, dry_run=dry_run)
@@ -441,7 +448,7 @@ def _say_limits(
     would = "would be" if dry_run else "are"
     output.aside(f"The limits {would} {limits.said()}, in {file}; `tallygate budget set` changes them.")
     hooked = [client for client in clients if client.hooks is not None]
-    not_yet = [client.title for client in hooked if any(client.findings(where))]
+    not_yet = {client.title: to_do for client in hooked if (to_do := _still_to_do(client, where, dry_run=dry_run))}
     stopped = [client.title for client in hooked if client.title not in not_yet]
     asking = [client.title for client in clients if client.hooks is None]
     if limits.observe:
@@ -449,10 +456,16 @@ def _say_limits(
     elif stopped:
         verb = "stops" if len(stopped) == 1 else "stop"
         output.aside(f"Over a limit {output.listed(stopped)} {verb}.")
-    if not_yet and not limits.observe:
-        output.aside(f"{output.listed(not_yet)} {'stops' if len(not_yet) == 1 else 'stop'} once that is done.")
+    for title, to_do in not_yet.items() if not limits.observe else ():
+        output.aside(f"{title} stops only after this: {to_do}")
     if asking and not limits.observe:
         output.aside(f"Without hooks it is up to the agent to ask: {output.listed(asking)}.")
+
+
+def _still_to_do(client: Client, where: InstallSurroundings, *, dry_run: bool) -> str | None:
+    """What the user has to do before a client's hooks run; of hooks that are not there yet what it always asks for."""
+    found = next((each.to_do for each in client.findings(where)), None)
+    return found or (client.hooks_need if dry_run else None)
 
 
 def _print(

@@ -98,13 +98,14 @@ def ask_for_all(kept: Kept, logs: Sequence[Path], named: Sequence[str], *, yes: 
         raise click.exceptions.Exit(1)
 
 
-def take_all(kept: Kept) -> bool:
-    """Remove it; whether all of it could be."""
+def take_all(kept: Kept, listed: Kept) -> bool:
+    """Remove it; whether all of it could be. What was `listed` and went with the clients is counted, too."""
     failed = take_away(kept)
     for file, why in failed:
         output.aside(f"{file} could not be removed: {why}.")
     if not failed:
-        output.aside(f"removed: {output.plural(len(kept.files), 'file')} of ledger, keys, settings and caches.")
+        files = output.plural(len({*listed.files, *kept.files}), "file")
+        output.aside(f"removed: {files} of ledger, keys, settings and caches.")
     return not failed
 
 

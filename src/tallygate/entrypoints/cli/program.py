@@ -244,6 +244,8 @@ class Root(Commands):
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         """Run one command; always leaves through `SystemExit`."""
+        if os.environ.get("NO_COLOR"):
+            extra["color"] = False
         sys.exit(_code_of(partial(super().main, *args, **{**extra, "standalone_mode": False})))
 
 

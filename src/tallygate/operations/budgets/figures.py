@@ -15,7 +15,7 @@ from tallygate.core.gate.wording import doubtful, let_through
 from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Amount, Budget, Call, CallRequest, Session, needed
 from tallygate.core.moments import as_datetime, microseconds
-from tallygate.core.money import COUNTED, format_amount
+from tallygate.core.money import COUNTED
 from tallygate.core.sessions import SessionTotals, over_limit, totals_of
 from tallygate.core.sums import Observed
 from tallygate.core.usage import UNKNOWN_MODEL, priced_as
@@ -47,7 +47,7 @@ class LetThroughOver:
 
     @property
     def told(self) -> str:
-        return let_through(self.times, format_amount(self.spent_nanos))
+        return let_through(self.times, self.spent_nanos)
 
 
 def let_through_over(reader: Reader, session_id: str) -> LetThroughOver | None:
