@@ -20,7 +20,8 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.words import BudgetMode
 from tallygate.operations.gate.authorize import check, look_before
 from tallygate.operations.hooks import answer_hook
-from tallygate.operations.usage.follow import FRESH_US, Follower
+from tallygate.operations.usage import follow
+from tallygate.operations.usage.follow import FRESH_US, Follower, _stamp
 from tallygate.operations.usage.sync import sync
 from tallygate.surroundings import Surroundings
 
@@ -42,6 +43,13 @@ class Home:
         self.clock, self.home = world.clock, home
         self.folder = home / ".claude" / "projects" / "p"
         self.folder.mkdir(parents=True)
+        # When the system saw a file change: with its last row, where nobody says otherwise.
+        self.came_us: dict[Path, int] = {}
+
+    def stamp(self, path: Path) -> tuple[int, int, int] | None:
+        """A file's times by the clock of this test, which no system call sets."""
+        found = _stamp(path)
+        return found and (found[0], 1000 * self.came_us.get(path, found[0] // 1000), found[2])
 
     def wrote(self, name: str, cents: int, ago_us: int, key: str | None = None) -> Path:
         """A session that ended a while ago, and its transcript as old as that."""
@@ -90,8 +98,10 @@ class Program:
 
 
 @pytest.fixture
-def home(world, tmp_path):
-    return Home(world, tmp_path / "home")
+def home(world, tmp_path, monkeypatch):
+    made = Home(world, tmp_path / "home")
+    monkeypatch.setattr(follow, "_stamp", made.stamp)
+    return made
 
 
 @pytest.mark.parametrize(
@@ -113,6 +123,19 @@ def test_what_was_spent_before_tallygate_was_asked_counts_in_a_hard_budget(home,
     answer = home.program(rule(period)).begins()
     assert answer.stops is counts
     assert not counts or "($1.50 spent)" in answer.message
+
+
+@pytest.mark.parametrize("set_back", [0, 40 * 24 * HOUR])
+@pytest.mark.parametrize("came_ago_us", [0, 2 * HOUR])
+def test_a_file_that_says_it_is_old_counts_by_when_it_came(home, set_back, came_ago_us):
+    program = home.program(rule("day"))
+    assert not program.begins().stops
+    home.clock.forward(3 * HOUR)
+    file = home.wrote("copied", 150, 4 * HOUR)
+    home.came_us[file] = home.clock.at_us - came_ago_us
+    written = home.clock.at_us - 4 * HOUR - set_back
+    os.utime(file, ns=(written * 1000, written * 1000))
+    assert program.hook().stops
 
 
 def test_what_an_ungated_client_spends_between_two_sessions_counts(home):

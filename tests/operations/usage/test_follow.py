@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -88,6 +89,21 @@ def test_a_file_is_found_once_it_is_written_and_left_when_it_rests(desk):
     respond("c", 100)
     assert follower.catch_up().new == 0
     assert world.budget(session).spent == 200_000_000
+
+
+@pytest.mark.parametrize("written_s", [0, 1_000_000_000])
+def test_a_file_whose_times_were_set_back_is_read_and_followed_all_the_same(desk, tmp_path, written_s):
+    world, follower, respond = desk
+    session = world.start("1", client="claude-code")
+    file = tmp_path / "home" / ".claude" / "projects" / "p" / "s1.jsonl"
+    for key in ("a", "b"):
+        respond(key, 100)
+        os.utime(file, (written_s, written_s))
+        assert follower.scan().new == 1
+    respond("c", 100)
+    os.utime(file, (written_s, written_s))
+    assert follower.catch_up().new == 1
+    assert world.budget(session).spent == 300_000_000
 
 
 def test_the_file_of_a_session_is_followed_from_the_moment_that_it_is_there(desk, tmp_path):

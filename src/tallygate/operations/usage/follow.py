@@ -57,7 +57,7 @@ class Follower:
     _seen: LookedThrough | None = None
     _kept: LookedThrough | None = None
     _is_ledger_away: bool = False
-    _read_at: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    _read_at: dict[Path, tuple[int, int, int]] = field(default_factory=dict)
     _unread: set[Path] = field(default_factory=set)
     _files: dict[Path, tuple[Transcripts, TranscriptFile]] = field(default_factory=dict)
     _told: dict[Path, tuple[Transcripts, TranscriptFile]] = field(default_factory=dict)
@@ -143,7 +143,7 @@ class Follower:
         oldest_us = self.rt.services.clock_us() - FRESH_US
         for source in self.sources:
             for file in self._found(source) if source.client == client else ():
-                if _written_us(file.path) >= oldest_us and len(self._told) < TOLD_MAX:
+                if _changed_us(file.path) >= oldest_us and len(self._told) < TOLD_MAX:
                     self._told[file.path] = (source, file)
 
     def _found(self, source: Transcripts) -> Iterator[TranscriptFile]:
@@ -182,7 +182,7 @@ class Follower:
         if since_us is not None:
             from_us = min(from_us, self._unseen_from(since_us))
         found = self._written_since(from_us)
-        fresh = [path for path, (_, file) in found.items() if _written_us(file.path) >= began_us - FRESH_US]
+        fresh = [path for path, (_, file) in found.items() if _changed_us(file.path) >= began_us - FRESH_US]
         with self._reading:
             self._files = {path: found[path] for path in fresh}
             self._is_ledger_away = False
@@ -262,16 +262,17 @@ class Follower:
         return [key_of_places(at, self.sources) for at in self.places]
 
     def _written_since(self, from_us: int) -> dict[Path, tuple[Transcripts, TranscriptFile]]:
-        """The files of all clients that were written to since a time, the oldest first.
+        """The files of all clients that were written to since a time, or came here since, the oldest first.
 
-        A response that stands in several files is booked to the session that is read first: a copy goes on after what
-        it was made from.
+        When a file was written is what its owner says: one that was copied here with its times, or set back, is told
+        by when the system saw it change. A response that stands in several files is booked to the session that is read
+        first: a copy goes on after what it was made from.
         """
         found = [
-            (written_us, source, file)
+            (stamp[0], source, file)
             for source in self.sources
             for file in self._found(source)
-            if (written_us := _written_us(file.path)) >= from_us
+            if (stamp := _stamp(file.path)) is not None and max(stamp[:2]) // 1000 >= from_us
         ]
         return {file.path: (source, file) for _, source, file in sorted(found, key=lambda each: each[0])}
 
@@ -340,20 +341,22 @@ class Follower:
             self.failures.append(text)
 
 
-def _written_us(path: Path) -> int:
-    """When a file was last written to; before all times where it cannot be looked at."""
+def _changed_us(path: Path) -> int:
+    """When a file was last written to or came here; before all times where it cannot be looked at."""
     stamp = _stamp(path)
-    return -1 if stamp is None else stamp[0] // 1000
+    return -1 if stamp is None else max(stamp[:2]) // 1000
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _stamp(path: Path) -> tuple[int, int, int] | None:
     """What changes when a file is written to; None where it cannot be looked at.
 
-    A database's newest rows are in the log beside it, while the file itself rests.
+    When it was written, when the system saw it change, which nobody can set back, and its size. A database's newest
+    rows are in the log beside it, while the file itself rests.
     """
-    newest = size = -1
+    written = changed = size = -1
     for each in (path, path.with_name(path.name + "-wal")):
         with contextlib.suppress(OSError):
             found = each.stat()
-            newest, size = max(newest, found.st_mtime_ns), max(size, 0) + found.st_size
-    return None if size < 0 else (newest, size)
+            written, changed = max(written, found.st_mtime_ns), max(changed, found.st_ctime_ns)
+            size = max(size, 0) + found.st_size
+    return None if size < 0 else (written, changed, size)
