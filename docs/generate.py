@@ -354,7 +354,8 @@ def kind_of(declared: Setting) -> str:
     try:
         declared.check({})
     except Unfit as refused:
-        return str(refused).removeprefix("must be ").removesuffix(", not a table").replace('"', "`")
+        said = str(refused).removeprefix("must be ").removesuffix(", not a table").replace('"', "`")
+        return said.partition(", such as")[0].partition(" such as")[0]  # the example has a column of its own
     raise Mismatch(f"{declared.about} takes a table")
 
 
