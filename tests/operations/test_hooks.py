@@ -543,6 +543,17 @@ def test_an_agent_that_is_refused_again_is_ended_though_another_one_was_let_go_o
     assert codex_tool(world, 3).ends
 
 
+def test_a_refusal_after_a_step_that_was_let_through_is_the_first_again(world):
+    hook(world, Moment.PROMPT, "prompt:1", client="codex")
+    respond(world, "r1", 100, client="codex", tool_use_ids=("t1",))
+    assert codex_tool(world, 1).stops
+    raise_budget(world.rt, account(world, client="codex").session_id, DOLLAR, reason="", authority=the_user("me"))
+    assert not codex_tool(world, 2).stops
+    respond(world, "r2", 100, client="codex", tool_use_ids=("t2",))
+    answers = [codex_tool(world, number) for number in (3, 4)]
+    assert [(a.stops, a.ends, a.again) for a in answers] == [(True, False, False), (True, True, True)]
+
+
 @pytest.mark.parametrize(("mode", "ends"), [("hard", True), ("soft", False)])
 def test_only_where_a_hard_budget_binds_a_run_is_ended(world, mode, ends):
     there = world.with_runtime(session_mode=mode, default_mode=mode)
