@@ -113,6 +113,7 @@ def rate(run_json, model):
 
 def test_a_list_is_fetched_with_one_request_and_counts_for_what_comes(run, run_json, home, taken, monkeypatch):
     write_claude(home, [1], "a", model="claude-opus-4-7")
+    run("sync")
     before = run_json("usage")["total"]["cost"]
     raw = price_list(("claude-opus-4-7", 10, 50), HAIKU)
     with publisher((200, raw, {})) as (address, asked):

@@ -243,16 +243,22 @@ def _places(seen: _Seen) -> list[tuple[str, str]]:
         ("settings", ", ".join(map(str, paths.settings_files)) or "the defaults: no settings file"),
         *_locked(seen),
         ("time zone", _zone(settings, seen.zone)),
-        *([("tenant", settings.tenant)] if settings.tenant != DEFAULT_TENANT else []),
+        *_whose(settings),
         ("prices", f"{prices.source} {prices.version}, {output.plural(prices.models, 'model')}, {age}{fetched}"),
     ]
 
 
 def _apart(seen: _Seen) -> list[tuple[str, str]]:
-    """What of that a user has to know who did not ask: a lock, and days that are others than those of the budgets."""
+    """What of that a user has to know who did not ask: a lock, whose figures these are, days that budgets have not."""
     zones = {seen.zone.removeprefix("Etc/"), seen.settings.time_zone.removeprefix("Etc/")}
     differs = not seen.settings.zone_is_set and len(zones) > 1
-    return [*_locked(seen), *([("time zone", _zone(seen.settings, seen.zone))] if differs else [])]
+    zone = [("time zone", _zone(seen.settings, seen.zone))] if differs else []
+    return [*_locked(seen), *zone, *_whose(seen.settings)]
+
+
+def _whose(settings: Settings) -> list[tuple[str, str]]:
+    """The tenant whose figures are shown, where it is not the only one."""
+    return [("tenant", settings.tenant)] if settings.tenant != DEFAULT_TENANT else []
 
 
 def _notices(seen: _Seen) -> Iterator[str]:
