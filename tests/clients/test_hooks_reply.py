@@ -223,3 +223,12 @@ def test_long_and_dirty_messages_are_cut_and_cleaned_line_by_line(client, name):
     longest = max(words_in(body_of(client, name, HookAnswer(HookVerdict.STOP, message))), key=len)
     assert longest.startswith("over [2J\nx")
     assert len(longest) == LONGEST_MESSAGE
+
+
+def test_what_codex_puts_behind_a_refusal_is_not_on_the_line_of_the_command_to_copy():
+    event = HookEvent(client="codex", moment=Moment.TOOL, client_session="s1", name="PreToolUse")
+    answer = HookAnswer(HookVerdict.STOP, "Nothing is left.\nTo go on, run: tallygate budget raise 63b0ecc2 1.70")
+    body = REGISTRY.hooks["codex"].reply(event, answer).body
+    seen = body["hookSpecificOutput"]["permissionDecisionReason"].strip() + ". Command: echo 5 >> notes"
+    assert "To go on, run: tallygate budget raise 63b0ecc2 1.70" in seen.splitlines()
+    assert seen.endswith("This step did not run. Command: echo 5 >> notes")

@@ -22,6 +22,8 @@ MOMENTS: Mapping[str, Moment] = {
 }
 _AGENT_TOOLS = frozenset({"spawn_agent"})
 _TAKES_CONTEXT = frozenset({"SessionStart", "UserPromptSubmit", "PreToolUse"})
+# Codex puts `. Command: ...` behind the last line, and cuts empty ones off: a command to be copied stands before it.
+_LAST_LINE = "This step did not run"
 _THREAD = re.compile(r"rollout-[^/\\]*-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl\Z")
 
 
@@ -68,7 +70,8 @@ def _answered(name: str, answer: HookAnswer, message: str) -> hooks.Reply:
     if not answer.stops:
         return hooks.Reply(hooks.context(name, message) if name in _TAKES_CONTEXT else {"systemMessage": message})
     if name == "PreToolUse":
-        return hooks.Reply(hooks.denial(name, message))
+        is_to_copy = message.rpartition("\n")[2].startswith("To go on, ")
+        return hooks.Reply(hooks.denial(name, f"{message}\n{_LAST_LINE}" if is_to_copy else message))
     return hooks.Reply({"decision": "block", "reason": message} if name == "UserPromptSubmit" else {})
 
 
