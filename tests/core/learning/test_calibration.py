@@ -146,7 +146,7 @@ def test_what_passes_is_every_residual_above_what_is_left(history, estimate, lev
     learner = learned(history)
     told = expect(learner, learner, estimate, level)
     reached = [_times(told.expected_nanos, residual) for residual in told.residuals]
-    for left in {max(each + beside, 1) for each in reached}:
+    for left in {max(each + beside, 1) for each in reached} if len(reached) >= LEARNED_AT else ():
         above = sum(each > left for each in reached)
         assert told.over_micros(left) == above * MILLION // len(reached)
 
@@ -241,6 +241,28 @@ def test_as_many_calls_stay_below_a_quantile_as_it_says(spread, level, percent):
     _, told = walked(3000, spread, level=level)
     covered = [actual <= expectation.upper_nanos(percent) for expectation, actual in told[100:]]
     assert 100 * sum(covered) / len(covered) == pytest.approx(percent, abs=2.5)
+
+
+@pytest.mark.parametrize(
+    "later, percent, upper",
+    [
+        ([1, 1, 1, 1], 80, 1.0),  # all as expected: the largest of four is what 80 of 100 stay below
+        ([1, 1, 1], 80, 3.0),  # too few to say anything: what is assumed
+        ([1, 1, 1, 1], 90, 9 ** log(3, 4)),  # too few for that quantile
+        ([1] * 9, 90, 1.0),
+        ([1, 1, 1, 2], 80, 2.0),
+        ([1, 1, 1, 50], 80, 3.0),  # few never widen what is assumed
+        ([1] * 8 + [50] * 4, 80, 50.0),
+    ],
+)
+def test_what_is_assumed_of_calls_narrows_with_the_first_few_that_are_seen(later, percent, upper):
+    level = 10**9
+    firsts = [Sample(level, level, None, level, level, CostOrigin.OBSERVED)] * LEARNED_AT
+    seen = [Sample(level, level, level, level, level * each, CostOrigin.OBSERVED) for each in later]
+    learner = learned([*firsts, *seen])
+    told = expect(learner, learner, level, level)
+    assert told.source is FactorSource.LEARNED
+    assert told.upper_nanos(percent) == pytest.approx(told.expected_nanos * upper, rel=1e-5)
 
 
 def test_first_calls_and_later_ones_are_off_in_ways_of_their_own():

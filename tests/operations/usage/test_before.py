@@ -326,3 +326,32 @@ def test_a_day_that_has_halted_lets_no_new_session_begin_at_less_than_first_step
     refused = program.hook(name="other")
     assert refused.stops
     assert "the next step may cost $25.00" in refused.message
+
+
+@pytest.mark.parametrize(
+    "scope, seen, stops",
+    [
+        (BudgetScope.SESSION, 1, False),
+        (BudgetScope.SESSION, 4, False),
+        (BudgetScope.GLOBAL, 1, False),  # one is no evidence
+        (BudgetScope.GLOBAL, 3, True),  # three are
+    ],
+)
+def test_what_few_dear_first_steps_have_cost_stops_no_first_step_of_an_untouched_limit(home, scope, seen, stops):
+    """A refused step teaches nothing: such a stop would never end, and who has set a limit wants work to begin."""
+    dear = home.program()
+    for number in range(seen + 1):  # which model the very first one asks, nobody knows before
+        name = f"dear{number}"
+        dear.hook(Moment.SESSION_START, name)
+        assert not dear.hook(name=name).stops
+        home.clock.forward(1_000_000)
+        home.wrote(name, 2500, 0)
+        dear.hook(name=name)
+    home.clock.forward(24 * HOUR)
+    home.world = home.world.with_runtime(session_limit_nanos=(20 if scope is BudgetScope.SESSION else 100) * NANOS)
+    period = "session" if scope is BudgetScope.SESSION else "day"
+    program = home.program(BudgetRule(scope, 20 * NANOS, period=period))
+    for _ in range(2):
+        program.hook(Moment.SESSION_START, "next")
+        assert program.hook(name="next").stops is stops
+        home.clock.forward(6_000_000)  # the first try was broken off

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.errors import ensure
-from tallygate.core.model import Budget, CallRequest, Decision, GateView, Policy, RerouteTarget, Session, needed
+from tallygate.core.learning.calibration import MILLION
+from tallygate.core.model import (
+    Budget,
+    CallRequest,
+    Decision,
+    GateView,
+    Policy,
+    RerouteTarget,
+    Session,
+    in_usd,
+    needed,
+)
 from tallygate.core.money import COUNTED
 from tallygate.core.words import Action, BudgetMode, CheckReason, Pressure, Reason, SpendStatus, UnknownPrice
 
@@ -67,6 +78,33 @@ def _reroute_to_local(view: GateView) -> Decision:
 def admits(budget: Budget, amount: int) -> bool:
     """Whether a budget still carries an amount of its unit; filling it exactly is allowed."""
     return amount <= budget.available
+
+
+# Fewer first steps than that are no evidence of what the next one costs.
+FEW_FIRSTS = 3
+
+
+def begun(request: CallRequest, budgets: Sequence[Budget]) -> CallRequest:
+    """A session's first step, asked for by a hook, as it counts where nothing was taken yet of what it draws on.
+
+    What is only learned does not stop it in its session's own budget, nor in another while hardly any first step is
+    known: a refused step teaches nothing, so that such a stop would never end. It counts as all there is.
+    """
+    expected = request.expected
+    if expected is None or expected.firsts is None or request.factor_source not in ("learned", "session"):
+        return request
+    few = expected.firsts < FEW_FIRSTS
+    whole = [
+        in_usd(b.limit, b)
+        for b in budgets
+        if b.committed == 0 and b.unit not in COUNTED and (few or b.budget_id == request.session_id)
+    ]
+    stated = -(-request.raw_estimate_nanos * request.billed_micros // MILLION)
+    nanos = max(min(whole, default=request.estimate_nanos), stated)
+    if nanos >= request.estimate_nanos:
+        return request
+    factor = max(-(-nanos * MILLION // request.raw_estimate_nanos), 1)
+    return replace(request, estimate_nanos=nanos, factor_micros=factor)
 
 
 def tightest(budgets: tuple[Budget, ...] | list[Budget]) -> Budget | None:

@@ -58,6 +58,8 @@ _ERROR_FLOOR = MILLION**2 // 20
 _LEVEL_WEIGHT = MILLION * (_COLD_ERROR + _ERROR_FLOOR) // (_COLD_ERROR + _LEVEL_ERROR + 2 * _ERROR_FLOOR)
 # Before residuals: 80 of 100 calls cost less than three times what is expected, and half of them less than that.
 _UNSEEN_SPREAD = log(3) / log(4)
+# Nor are quantiles seen with fewer: of four residuals the largest is what 80 of 100 stay below.
+SEEN_AT = 4
 
 
 class EstimateKind(StrEnum):
@@ -219,7 +221,8 @@ class Expectation:
     first call), `factor_micros` what is expected as a share of the estimate. `residuals` are the logarithms by which
     such calls were off, ascending. No less than `least_nanos` is reserved, nor than what it would be `unreported`:
     without what agents have told of themselves, where they have. `anew_nanos` is what the whole conversation costs
-    where it has to be read anew.
+    where it has to be read anew. Where a session begins with the call and nobody has said anything of it, `firsts` is
+    how many such first calls of its client and model are known.
     """
 
     estimate_nanos: int
@@ -233,6 +236,7 @@ class Expectation:
     least_nanos: int = 1
     unreported: Expectation | None = None
     anew_nanos: int = 0
+    firsts: int | None = None
 
     @property
     def confidence(self) -> Confidence:
@@ -242,16 +246,19 @@ class Expectation:
         """What so many of 100 such calls stay below: the conformal quantile of the residuals, rounded up.
 
         Of n residuals it takes number ceil((n + 1) * percent / 100), or the largest where there are too few for that.
+        Fewer than ten only narrow what is assumed before any is known.
         """
         if self.source is FactorSource.NONE:
             return self.expected_nanos
         count = len(self.residuals)
-        if count < LEARNED_AT:
-            share = min(max(percent, 1), 99) / 100
-            spread = _clipped(round(_UNSEEN_SPREAD * log(share / (1 - share)) * MILLION))
-            return _times(self.expected_nanos, spread)
         rank = -(-(count + 1) * max(percent, 1) // 100)
-        return _times(self.expected_nanos, self.residuals[min(rank, count) - 1])
+        if count >= LEARNED_AT:
+            return _times(self.expected_nanos, self.residuals[min(rank, count) - 1])
+        share = min(max(percent, 1), 99) / 100
+        spread = _clipped(round(_UNSEEN_SPREAD * log(share / (1 - share)) * MILLION))
+        if rank <= count:
+            spread = min(spread, self.residuals[rank - 1])
+        return _times(self.expected_nanos, spread)
 
     def needed_nanos(self, percent: int) -> int:
         """What has to be left for the call, and is reserved for it: what agents' later calls probably stay below.
@@ -275,13 +282,16 @@ class Expectation:
         if available_nanos <= 0:
             return MILLION
         count = len(self.residuals)
+        assumed = MILLION
         if count < LEARNED_AT:
             margin = _clipped(logarithm_micros(available_nanos) - logarithm_micros(self.expected_nanos))
-            return round(MILLION / (1 + exp(margin / MILLION / _UNSEEN_SPREAD)))
+            assumed = round(MILLION / (1 + exp(margin / MILLION / _UNSEEN_SPREAD)))
+            if count == 0:
+                return assumed
         if _times(self.expected_nanos, self.residuals[-1]) <= available_nanos:
             return 0  # mostly the limit is far
         within = bisect_right(self.residuals, available_nanos, key=lambda r: _times(self.expected_nanos, r))
-        return (count - within) * MILLION // count
+        return min((count - within) * MILLION // count, assumed)
 
 
 def expect(key: Learner, pool: Learner, estimate_nanos: int, level: Level) -> Expectation:
@@ -322,6 +332,7 @@ def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Ask
     if asked.begins and 0 < shown.costs.count < LEARNED_AT:
         # Too few first calls to learn how far that figure is off; but no less than they were seen to cost.
         least_nanos = max(least_nanos, _times(1, shown.costs.middle))
+    firsts = shown.costs.count if asked.begins else None
     known = key.count
     if max(known, pool.count) < LEARNED_AT:
         return Expectation(
@@ -334,6 +345,7 @@ def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Ask
             known,
             least_nanos=least_nanos,
             anew_nanos=asked.anew_nanos,
+            firsts=firsts,
         )
     if level_nanos is not None:
         expected_nanos = _blended(cold_nanos, level_nanos, key.level_weight_micros(pool))
@@ -351,10 +363,20 @@ def _expected(key: Experience, pool: Experience, proven: Experience, asked: _Ask
         max(expected_nanos * MILLION // estimate_nanos, 1),
         FactorSource.LEARNED,
         known,
-        next((group.residuals.values() for group in (own, all_) if group.residuals.count >= LEARNED_AT), ()),
+        _residuals(own, all_),
         least_nanos,
         anew_nanos=asked.anew_nanos,
+        firsts=firsts,
     )
+
+
+def _residuals(own: _CostGroup, all_: _CostGroup) -> Sequence[int]:
+    """How far such calls were off: the key's own, else the pool's, else the few that there are, if they tell any."""
+    for least in (LEARNED_AT, SEEN_AT):
+        for group in (own, all_):
+            if group.residuals.count >= least:
+                return group.residuals.values()
+    return ()
 
 
 def level_of(actuals: Sequence[int]) -> int | None:

@@ -9,7 +9,7 @@ from itertools import takewhile
 
 from tallygate.core.costing import SERVED_HERE, STANDARD, Terms, is_local_runtime
 from tallygate.core.gate.answers import GateAnswer
-from tallygate.core.gate.policy import admits, tightest
+from tallygate.core.gate.policy import admits, begun, tightest
 from tallygate.core.gate.wording import passed
 from tallygate.core.hooks import HookEvent, Moment
 from tallygate.core.learning.calibration import EstimateKind, Level
@@ -175,6 +175,8 @@ class _HookStep:
         if event.confirms and not self._refused:
             return _zero_step(request), False  # reserved when it was first asked for
         reserves, request = _release_ended(self._rt, tx, event, request, self._recent)
+        if request.expected is not None and request.expected.firsts is not None:
+            request = begun(request, budgets_now(self._rt, tx, self._session, tx.at_us))
         return request, reserves
 
     def word(self, tx: Tx, outcome: GateOutcome, call_id: str | None) -> StepAnswer:
