@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -273,6 +274,23 @@ def test_the_command_in_a_halt_carries_the_next_ten_steps_and_not_many_more(spen
     added = int(raise_command(binding, asked, usual).split(" ")[4].replace(".", "")) * 10_000_000
     ahead = asked + 9 * usual
     assert ahead <= added <= ahead * 120 // 100
+
+
+@pytest.mark.parametrize(
+    "limit, left, asked, amount",
+    [
+        ("52.50", "-0.03", "0.2454", "2.70"),  # ten such steps, and not half of a large limit
+        ("52.50", "0.21", "0.2454", "2.40"),
+        ("1.00", "0.05", "0.20", "0.50"),
+        ("5.00", "0.00", "5.62", "6.75"),  # half of the limit would not carry it
+        ("5.00", "0.10", "0.11", "1.10"),
+    ],
+)
+def test_before_anything_is_known_of_a_session_the_command_carries_ten_such_steps_or_half_the_limit(
+    limit, left, asked, amount
+):
+    limit, left, asked = (int(Decimal(each) * 10**9) for each in (limit, left, asked))
+    assert raise_command(budget(limit, limit - left), asked).split(" ")[4] == amount
 
 
 @given(st.integers(1, 10**12), st.integers(0, 10**12), st.integers(0, 10**12))

@@ -139,18 +139,20 @@ def raise_command(budget: Budget, asked: int, usual: int = 0, program: str = PRO
     """The command with which the user lets the work go on, with an amount that carries the next ten steps.
 
     `asked` is what the refused step needs and `usual` what the session's steps take, in the budget's unit. Before
-    anything is known of them it carries this step and a margin.
+    anything is known of them it carries this step and a margin, and of a large limit ten such steps.
     """
     missing = max(asked - budget.available, 0)
-    if usual == 0:
-        least = 1 if budget.unit in COUNTED else max(budget.limit // 2, 10_000_000)
-        return raise_by(budget, max(missing * _FIRST_MARGIN_PERCENT // 100, least), program)
-    ahead = asked + (STEPS_AHEAD - 1) * usual
+    ahead = asked + (STEPS_AHEAD - 1) * (usual or asked)
     lacking = -(-ahead * _MARGIN_PERCENT // 100) - budget.available
     added = max(lacking, missing, 1)
     # Rounded up to two digits, and money to whole cents: it is typed by hand.
     step = max(10 ** max(len(str(added)) - 2, 0), 1 if budget.unit in COUNTED else 10_000_000)
-    return raise_by(budget, -(-added // step) * step, program)
+    added = -(-added // step) * step
+    if usual == 0:
+        # Half of a small limit is enough to begin with: how the session's steps will be, nobody knows yet.
+        half = 1 if budget.unit in COUNTED else max(budget.limit // 2, 10_000_000)
+        added = max(missing * _FIRST_MARGIN_PERCENT // 100, min(half, added) if asked else half)
+    return raise_by(budget, added, program)
 
 
 def raise_by(budget: Budget, added: int, program: str = PROGRAM) -> str:
