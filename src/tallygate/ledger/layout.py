@@ -117,6 +117,7 @@ class Layout(Generic[T]):
                 row[column] = write(plain)
         for column, stated in self._stated:
             row[column] = stated(value)
+        # A part that is not there has no columns to ask for.
         for part, columns, values in self._apart:
             if part(value) is not None:
                 row.update(zip(columns, values(value), strict=True))

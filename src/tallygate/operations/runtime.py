@@ -90,6 +90,7 @@ class Learners:
             return known
         for kept in reader.samples_after(kind, known.last):
             known.pool.add(kept.sample)
+            # A key that nobody has asked for is read with all its samples when somebody does.
             if (learner := known.by_key.get(one_key(kept.key))) is not None:
                 learner.add(kept.sample)
         known.last = last

@@ -270,6 +270,7 @@ def look(
     else:
         weight = Amount(estimate_nanos, request.needed_tokens, 1)
         if decision.action is not Action.HALT:
+            # Where the gate is off a step may pass what is left: then it holds what of it fits.
             hold = lifecycle.reserve if now.off is None else lifecycle.reserve_room
             after = tuple([hold(budget, weight.of(budget)) for budget in after])
     return GateOutcome(
