@@ -103,11 +103,12 @@ class Manifest:
         return content if content is not None and digest(content) == name else None
 
     def forget_copies(self) -> None:
-        """Take away copies that no record names."""
+        """Take away copies that no record names: what lies there and is none, or lies behind a link, stays."""
         named = {record.original for record in self.records.values()}
         folder = self._folder / "originals"
-        for copy in folder.iterdir() if folder.is_dir() else ():
-            if copy.name not in named:
+        linked = folder.is_symlink() or self._folder.is_symlink()
+        for copy in folder.iterdir() if folder.is_dir() and not linked else ():
+            if copy.name not in named and self.kept(copy.name) is not None:
                 files.remove(copy)
         for each in (folder, self._folder):
             with suppress(OSError):

@@ -247,3 +247,24 @@ def test_what_cannot_be_removed_is_told(tmp_path):
     [(file, why)] = take_away(Kept((there,), (), ()))
     assert file == there
     assert why
+
+
+def test_a_folder_of_copies_that_is_a_link_loses_nothing(run, lived_in):
+    init, there = data(lived_in) / "init", lived_in / "there"
+    init.rename(there)
+    init.symlink_to(there)
+    (there / "originals").mkdir(exist_ok=True)
+    (there / "originals" / "deadbeef-secret").write_text("theirs")
+    assert run("uninstall", "--data", "--yes").exit_code == 0
+    assert (there / "originals" / "deadbeef-secret").read_text() == "theirs"
+
+
+def test_the_ledger_of_the_data_folder_goes_also_where_settings_name_another_file(run, lived_in):
+    shop = shop_of(lived_in)
+    settings = lived_in / ".config" / "tallygate" / "config.toml"
+    settings.write_text(settings.read_text() + f'\n[paths]\ndatabase = "{shop}"\n')
+    done = run("uninstall", "--data", "--yes")
+    assert done.exit_code == 0
+    assert shop.exists()
+    assert str(shop) in done.stderr
+    assert not (data(lived_in) / "ledger.db").exists()

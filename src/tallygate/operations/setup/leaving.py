@@ -97,11 +97,11 @@ def take_away(kept: Kept) -> list[tuple[Path, str]]:
 
 def _wanted(places: KeptPlaces) -> Iterator[tuple[Path, Sequence[str]]]:
     """The folders that may hold something of ours, with the names of that; one folder may come twice."""
-    own, cached = (
+    own, usual, cached = (
         tuple(f"{each.name}{ending}" for ending in _LEDGER_ENDINGS) if _goes(each, places) else ()
         for each in _ledgers(places)
     )
-    yield places.data, (*_DATA_FILES, *(own if places.database.parent == places.data else ()))
+    yield places.data, (*_DATA_FILES, *usual, *(own if places.database.parent == places.data else ()))
     if own and places.database.parent != places.data:
         yield places.database.parent, own
         yield places.database.parent / "servers", _DATA_FOLDERS["servers"]
@@ -121,8 +121,8 @@ def _wanted(places: KeptPlaces) -> Iterator[tuple[Path, Sequence[str]]]:
     yield first_look / "keys" / "anchors", _ANCHORS["anchors"]
 
 
-def _ledgers(places: KeptPlaces) -> tuple[Path, Path]:
-    return places.database, places.cache / "first-look" / "ledger.db"
+def _ledgers(places: KeptPlaces) -> tuple[Path, Path, Path]:
+    return places.database, places.data / "ledger.db", places.cache / "first-look" / "ledger.db"
 
 
 def _goes(ledger: Path, places: KeptPlaces) -> bool:
