@@ -274,6 +274,8 @@ def test_what_python_runs_before_the_program_belongs_to_it(own, tmp_path):
     site = tmp_path / "env" / "lib" / "python3.12" / "site-packages"
     (site / "tallygate-1.0.dist-info").mkdir(parents=True)
     (tmp_path / "env" / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    (tmp_path / "env" / "bin").mkdir()
+    (tmp_path / "env" / "bin" / "python3.12").touch()
     found = guarded_of(own, package=site / "tallygate")
     for name, word in {
         "lib/python3.12/site-packages/sitecustomize.py": "the program",
@@ -283,11 +285,64 @@ def test_what_python_runs_before_the_program_belongs_to_it(own, tmp_path):
         "pyvenv.cfg": "the program",
         "bin/tallygate": "the program",
         "share/tallygate/hook.py": "the program",
+        "bin/python": "the program",
+        "bin/python3": "the program",
+        "bin/python3.12": "the program",
         "bin/other": None,
+        "bin/python-config": None,
         "notes.txt": None,
     }.items():
         said = reaches(Reach(edits=(Edit(str(tmp_path / "env" / name), "x"),)), found, str(own.project))
         assert (said and said.what) == word, name
+
+
+@pytest.mark.parametrize(
+    ("command", "refused"),
+    [
+        ("ln -sf /bin/true env/bin/python", True),
+        ("cp /bin/true env/bin/python3", True),
+        ("mv env/bin/python /tmp/x", True),
+        ("rm env/bin/python3.12", True),
+        ("chmod -x env/bin/python", True),
+        ("cd env/bin && rm python", True),
+        ("rm there/bin/python", True),
+        ("rm env/lib/other", True),
+        ("python3 -m venv env", True),
+        ("python3 -m venv --clear env", True),
+        ("python3.12 -m venv --upgrade env/", True),
+        ("virtualenv -p python3.11 env", True),
+        ("uv venv env --clear", True),
+        ("uv --quiet venv env", True),
+        ("uv venv --clear .", True),
+        ("""python3 -c 'import os; os.unlink("ENV/bin/python")'""", True),
+        ("env/bin/python -c 'print(1)' && ls -l env/bin/python", False),
+        ("ln -s ENV/bin/python mine", False),
+        ("ln -sf /usr/bin/python3 other/env/bin/python", False),
+        ("rm -rf other/env && python3 -m venv --clear other/env", False),
+        ("env/bin/python -m venv --clear .venv", False),
+        ("uv venv -p ENV/bin/python", False),
+        ("uv venv --python 3.12 other/env && uv pip install venv", False),
+        ("virtualenv --clear --prompt env .venv", False),
+        ("""python3 -c 'open("a.sh", "w").write("#!ENV/bin/python\\n")'""", False),
+        ("""python3 -c 'open("a.sh", "w").write("exec env/bin/python x")'""", False),
+        ("chmod +x SYSTEM/bin/python3.12", False),
+    ],
+)
+def test_the_python_of_the_hooks_is_the_program_too_and_that_of_others_is_not(own, tmp_path, command, refused):
+    system, env = tmp_path / "usr", own.home / "env"
+    site = env / "lib" / "python3.12" / "site-packages"
+    for folder in (system / "bin", env / "bin", site):
+        folder.mkdir(parents=True)
+    for file in (system / "bin" / "python3.12", env / "lib" / "other"):
+        file.touch()
+    (env / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    (env / "bin" / "python").symlink_to("python3")
+    (env / "bin" / "python3").symlink_to(system / "bin" / "python3.12")
+    (env / "bin" / "python3.12").symlink_to("../lib/other")
+    (own.home / "there").symlink_to(env)
+    found = guarded_of(own, package=site / "tallygate")
+    command = command.replace("ENV", str(env)).replace("SYSTEM", str(system))
+    assert (reaches(Reach(command), found, str(own.home)) is not None) is refused
 
 
 def test_a_folder_of_data_that_a_variable_names_is_the_one_in_use(own):

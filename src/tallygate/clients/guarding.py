@@ -28,6 +28,7 @@ from tallygate.files import start_of
 
 _WITH_ENTRIES = frozenset({"json", "table"})
 _PACKAGES = frozenset({"site-packages", "dist-packages"})
+_PYTHON = re.compile(r"python[\d.]*")
 # Of a folder with very many files the first are known by what they are.
 _TWINS_MAX = 5_000
 # Forms of git's index that list each name in full; what else it has to say stands at its end.
@@ -78,6 +79,9 @@ def guarded_of(
     places[str(own.data_dir)], places[str(own.config_dir)] = "the data", "the settings folder"
     # A tool may name the link or what it leads to; both are the same file.
     places, entries = _also_behind_links(places), _also_behind_links(entries)
+    # What an environment's Python leads to beyond it is the system's, and other environments have it, too.
+    interpreters = frozenset() if program is None else frozenset(_interpreters(program))
+    places |= dict.fromkeys(interpreters, "the program")
     site = () if program is None else (str(program.parent), os.path.realpath(program.parent))
     folders = (("XDG_DATA_HOME", own.data_dir), ("XDG_CONFIG_HOME", own.config_dir))
     return GuardedFiles(
@@ -96,6 +100,7 @@ def guarded_of(
         frozenset(site),
         {name: str(folder.parent) for name, folder in folders if folder.name == "tallygate"},
         {} if clients is None else clients,
+        interpreters,
     )
 
 
@@ -200,13 +205,31 @@ def _program(package: Path, project: Path | None) -> Path | None:
 def _beside(program: Path) -> Iterator[Path]:
     """The program, what starts it, what says which files belong to it, and which Python its environment has."""
     yield program
-    site = program.parent
-    yield from site.glob("tallygate-*.dist-info")
-    for above in (site.parent.parent, *site.parents[2:3]):
+    yield from program.parent.glob("tallygate-*.dist-info")
+    for environment in _environments(program):
+        yield environment / "pyvenv.cfg"
+        yield environment / "bin" / "tallygate"
+        yield environment / "share" / "tallygate"
+
+
+def _environments(program: Path) -> Iterator[Path]:
+    """The environment that the program is installed in, where it is not the system's."""
+    for above in program.parents[2:4]:
         if (above / "pyvenv.cfg").is_file():
-            yield above / "pyvenv.cfg"
-            yield above / "bin" / "tallygate"
-            yield above / "share" / "tallygate"
+            yield above
+
+
+def _interpreters(program: Path) -> Iterator[str]:
+    """The Python that hooks are run with, by each of its names: with another in its place they would say nothing."""
+    for environment in _environments(program):
+        top = os.path.realpath(environment)
+        found = {"python", "python3", *(each.name for each in (environment / "bin").glob("python*"))}
+        for name in filter(_PYTHON.fullmatch, found):
+            file = f"{environment}/bin/{name}"
+            behind = os.path.realpath(file)
+            yield from (file, f"{os.path.realpath(environment / 'bin')}/{name}")
+            if behind.startswith(f"{top}/"):
+                yield behind
 
 
 def _also_behind_links(places: Mapping[str, str]) -> dict[str, str]:

@@ -88,7 +88,8 @@ class GuardedFiles:
     repository of a folder, by the place of git's own things where that is told; `text_of` reads a file of settings.
     `program` says that the installed program is among the places, `alone` that it has an environment of its own;
     `starts` are folders in which Python looks for code to run before it. `usual` are variables with what they stand
-    for where a command does not say. `clients` are those that an agent may start in a shell.
+    for where a command does not say. `clients` are those that an agent may start in a shell. `interpreters` are those
+    places that other programs name, too, because they run by them.
     """
 
     places: Mapping[str, str] = field(default_factory=dict)
@@ -106,6 +107,7 @@ class GuardedFiles:
     starts: frozenset[str] = frozenset()
     usual: Mapping[str, str] = field(default_factory=dict)
     clients: Mapping[str, NestedClient] = field(default_factory=dict)
+    interpreters: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -435,6 +437,10 @@ class _Shell:
             return GuardFinding("the program")
         for place, word in {**self.guarded.entries, **self.guarded.places}.items():
             names = {place, place.removeprefix(self.guarded.home + "/")}
+            # A Python is named in the first line of scripts, and the end of its path is that of others: it has to be
+            # a whole word.
+            if place in self.guarded.interpreters:
+                names = {f"{mark}{place}{mark}" for mark in "'\""}
             # Code is not run to see what it does: it counts as writing a place where one statement names it and writes.
             written = [each for each in verbs.statements(code, names) if verbs.CODE.search(each)]
             if not written:

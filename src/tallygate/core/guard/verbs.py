@@ -324,6 +324,8 @@ def touched(program: str, given: list[str]) -> tuple[list[str], list[tuple[str, 
         return [], [(name, None) for name in edited(program, given)]
     if program in _ARCHIVERS:
         return [], [(name, None) for name in _unpacked(program, given)]
+    if (environments := _environments_made(program, given)) is not None:
+        return environments
     if program == "mount":
         names = without_options(given, "otLUTN")
         return ([] if any("remount" in word for word in given) else names[1:]), []
@@ -340,6 +342,25 @@ def touched(program: str, given: list[str]) -> tuple[list[str], list[tuple[str, 
         comes = [(target, _copied(program, source) if not copied else source) for source in sources] if target else []
         return gone, comes
     return [], []
+
+
+def _environments_made(program: str, given: list[str]) -> tuple[list[str], list[tuple[str, str | None]]] | None:
+    """What a maker of Python environments takes away and writes; None for other programs.
+
+    An environment that is there already gets another Python; cleared, it loses all that is in it. `uv` clears unasked.
+    """
+    words = given
+    if INTERPRETERS.fullmatch(program) and "-m" in given:
+        program, words = next(iter(given[given.index("-m") + 1 :]), ""), given[given.index("-m") + 2 :]
+    elif program == "uv" and "venv" in given and (given[0] == "venv" or given[0].startswith("-")):
+        program, words = "uv venv", given[given.index("venv") + 1 :]
+    if program not in {"venv", "virtualenv", "uv venv"}:
+        return None
+    values = {at + 1 for at, word in enumerate(words) if word in {"-p", "--python", "--prompt"}}
+    names = [word for at, word in enumerate(words) if at not in values and not word.startswith("-")]
+    if program == "uv venv":
+        return names or [".venv"], []
+    return names if "--clear" in words else [], [(f"{name}/bin/python", None) for name in names]
 
 
 def _copied(program: str, source: str) -> str | None:
