@@ -151,6 +151,16 @@ def test_a_tool_that_starts_while_its_response_streams_is_counted_when_that_has_
     assert_counted(here)
 
 
+def test_both_refusals_of_a_run_that_a_budget_ends_name_one_command(machine: Make) -> None:
+    turns = (Turn("Working.", (CODEX.shell(f"echo {n}"),), COSTLY) for n in itertools.count())
+    here = machine(CODEX, turns)
+    here.init(str(rounded(dollars_of(CODEX.model, COSTLY) * Decimal("2.5"))))
+    run = here.run()
+    [first] = set(re.findall(r"budget raise \w+ \d+\.\d\d", run.shown))
+    assert len(here.api.of_kind("main")) == 3, "the model was asked once more"
+    assert here.asked("why")["command"].endswith(first), "Codex shows the first refusal, the ledger keeps the last"
+
+
 def test_summaries_that_codex_makes_of_its_own_accord_are_in_the_account(machine: Make) -> None:
     here = machine(Forgetful(), [Turn("Working.", (CODEX.shell("echo ran"),), COSTLY), Turn("All fine.")])
     here.init()

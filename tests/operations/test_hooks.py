@@ -488,6 +488,21 @@ def test_a_held_tool_is_refused_without_a_trace_until_its_budget_carries_it_and_
     assert figures(world, client="codex") == (100, 100), "asked again it holds nothing more"
 
 
+def test_two_refusals_of_one_halt_name_one_command_as_long_as_it_suffices(world):
+    hook(world, Moment.PROMPT, "prompt:1", client="codex")
+    respond(world, "r1", 60, client="codex", tool_use_ids=("t1",))
+    first = codex_tool(world, 1).message.partition("run: ")[2]
+    respond(world, "r2", 25, client="codex", tool_use_ids=("t2",))
+    second = codex_tool(world, 2)
+    assert second.message.partition("run: ")[2] == first
+    session = account(world, client="codex").session_id
+    amount = int(first.rpartition(" ")[2].replace(".", ""))
+    raise_budget(world.rt, session, 1, reason="less than was said", authority=the_user("me"))
+    assert codex_tool(world, 3).message.partition("run: ")[2] not in ("", first), "the limit is another one now"
+    raise_budget(world.rt, session, amount * DOLLAR // 100, reason="what was said", authority=the_user("me"))
+    assert not codex_tool(world, 4).stops
+
+
 def test_a_refused_tool_of_codex_says_that_the_next_one_is_held_and_ends_with_the_command(world):
     hook(world, Moment.PROMPT, "prompt:1", client="codex")
     respond(world, "r1", 100, client="codex", tool_use_ids=("t1",))

@@ -46,7 +46,7 @@ def test_without_transcripts_there_is_no_usage(run, run_json):
 
 def test_a_table_has_tokens_by_class_cost_and_the_share_of_partial_responses(run, days):
     head, *rows, total = run("usage").stdout.splitlines()
-    assert head.split() == ["DAY", "(UTC)", "RESP", "FRESH", "C.READ", "C.WRITE", "OUTPUT", "COST", "PARTIAL"]
+    assert head.split() == ["DAY", "(UTC)", "RESP", "FRESH", "C.READ", "C.WRITE", "OUTPUT", "COST", "NOT", "FINAL"]
     assert [row.split()[0] for row in rows] == ["2026-03-01", "2026-03-02", "2026-03-03"]
     assert rows[0].split()[1:6] == ["2", "6", "2,000", "40", "100"]
     assert [" ".join(row.split()[7:]) for row in [*rows, total]] == ["-", "-", "100 %", "16 %"]
@@ -319,7 +319,7 @@ def test_the_guide_has_every_column_and_cause():
     from tallygate.core.bills.causes import CauseKind
 
     guide = (Path(__file__).resolve().parents[3] / "docs" / "guides" / "usage.md").read_text(encoding="utf-8")
-    for column in ("RESP", "FRESH", "C.READ", "C.WRITE", "OUTPUT", "COST", "PARTIAL", "PRICE"):
+    for column in ("RESP", "FRESH", "C.READ", "C.WRITE", "OUTPUT", "COST", "NOT FINAL", "PRICE"):
         assert f"| {column} |" in guide
     for kind in CauseKind:
         assert f"| `{kind.value}` |" in guide

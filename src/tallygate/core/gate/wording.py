@@ -135,13 +135,16 @@ def quoted(budget_id: str) -> str:
     return budget_id if _PLAIN.fullmatch(budget_id) else "'" + budget_id.replace("'", "'\\''") + "'"
 
 
-def raise_command(budget: Budget, asked: int, usual: int = 0, program: str = PROGRAM) -> str:
+def raise_command(budget: Budget, asked: int, usual: int = 0, program: str = PROGRAM, said: str | None = None) -> str:
     """The command with which the user lets the work go on, with an amount that carries the next ten steps.
 
     `asked` is what the refused step needs and `usual` what the session's steps take, in the budget's unit. Before
-    anything is known of them it carries this step and a margin, and of a large limit ten such steps.
+    anything is known of them it carries this step and a margin, and of a large limit ten such steps. `said` is the
+    command of a refusal just before: one halt has one command, as long as its amount carries this step, too.
     """
     missing = max(asked - budget.available, 0)
+    if said is not None and (held := _added_by(said, budget)) is not None and held >= missing:
+        return raise_by(budget, held, program)
     ahead = asked + (STEPS_AHEAD - 1) * (usual or asked)
     lacking = -(-ahead * _MARGIN_PERCENT // 100) - budget.available
     added = max(lacking, missing, 1)
@@ -153,6 +156,17 @@ def raise_command(budget: Budget, asked: int, usual: int = 0, program: str = PRO
         half = 1 if budget.unit in COUNTED else max(budget.limit // 2, 10_000_000)
         added = max(missing * _FIRST_MARGIN_PERCENT // 100, min(half, added) if asked else half)
     return raise_by(budget, added, program)
+
+
+def _added_by(command: str, budget: Budget) -> int | None:
+    """The amount in a command as `raise_by` writes it; None where that is another budget's, or no such command."""
+    words = command.split(f" budget raise {quoted(short_name(budget.name))} ")
+    amount = words[-1].partition(" ")[0] if len(words) == 2 else ""
+    if budget.unit in COUNTED:
+        return int(amount) if amount.isdecimal() else None
+    whole, _, cents = amount.partition(".")
+    typed = whole.isdecimal() and cents.isdecimal() and len(cents) == 2
+    return int(whole + cents) * 10_000_000 if typed else None
 
 
 def raise_by(budget: Budget, added: int, program: str = PROGRAM) -> str:

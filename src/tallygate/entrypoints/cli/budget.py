@@ -288,7 +288,7 @@ def budget_table(budgets: Sequence[Budget], splits: Sequence[Split], time_zone: 
     touched = [each.touched_us for each in budgets]
     used = "USED" if any(renewed) else output.zoned("USED", touched, time_zone)
     shown = [told_apart(amounts_of(each), each.unit) for each in budgets]
-    output.table(
+    titles = output.table(
         output.names("BUDGET", [output.short_id(each.name) for each in budgets], 24),
         output.going(5, output.words("SCOPE", [each.scope for each in budgets])),
         output.going(4, output.words("PERIOD", [each.period for each in budgets])),
@@ -301,6 +301,8 @@ def budget_table(budgets: Sequence[Budget], splits: Sequence[Split], time_zone: 
         output.amounts("LEFT", [each[3] for each in shown]),
         output.going(6, output.words(used, [output.when(each, time_zone)[-11:] for each in touched])),
     )
+    if "RESERVED" in titles and any(each.reserved for each in budgets):
+        click.echo("RESERVED is held for steps whose cost is not known yet.")
 
 
 def say_changes(changes: list[LimitChange], time_zone: str) -> None:

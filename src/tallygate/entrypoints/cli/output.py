@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -216,10 +217,14 @@ def _may_shrink(column: Column) -> bool:
     return column.tight and not column.right and not column.whole and column.width > _LOOSE_MIN
 
 
-def table(*columns: Column) -> None:
+_FILLED = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)
+
+
+def table(*columns: Column) -> list[str]:
     """Print columns side by side; rich is imported only here, so that other answers come sooner.
 
-    On a narrow terminal loose columns are cut, with a sign of it, and others left out; both are said below.
+    On a narrow terminal loose columns are cut, with a sign of it, and others left out; both are said below. Returns the
+    titles of those that are shown.
     """
     from rich.console import Console
     from rich.table import Table
@@ -245,13 +250,17 @@ def table(*columns: Column) -> None:
                 for column, cell in zip(kept, row, strict=True)
             )
         )
-    console.print(shown)
+    with console.capture() as printed:
+        console.print(shown)
+    # The last column is filled up, too, which is in the way of whoever copies or compares lines.
+    click.echo(_FILLED.sub(r"\1", printed.get()), nl=False)
     cut = [column for column, wide in zip(kept, widths, strict=True) if column.width > wide and not column.wraps]
     said = [
         f"{what}: {_titles(those)}" for what, those in (("Left out for want of room", left_out), ("Cut", cut)) if those
     ]
     if said:
         click.echo(fill(f"{'. '.join(said)}. A wider terminal or --json shows them.", max(width, _NOTE_MIN)))
+    return [column.title for column in kept]
 
 
 def terminal_width() -> int:

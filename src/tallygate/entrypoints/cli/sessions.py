@@ -19,7 +19,7 @@ from tallygate.core.proof import SlimAttestation
 from tallygate.core.sessions import over_limit
 from tallygate.core.text import cleaned
 from tallygate.core.usage import UNKNOWN_MODEL
-from tallygate.core.words import BudgetMode, SessionExactness, SessionState, client_name
+from tallygate.core.words import BudgetMode, CallState, SessionExactness, SessionState, client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import budget_json, budget_table, say_changes
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
@@ -468,21 +468,30 @@ def _show_observed(observed: ObservedSummary, drift: list[Cause]) -> None:
         )
 
 
+_CALL_STATES = {
+    CallState.DENIED: "refused",
+    CallState.PENDING: "reserved",
+    CallState.RECONCILED: "counted",
+    CallState.VOIDED: "taken back",
+    CallState.EXPIRED: "never reported",
+}
+
+
 def _call_table(view: SessionView, unit: str, time_zone: str) -> None:
     calls = view.calls
     answered = [view.models_by_call.get(call.call_id, call.model_used or call.model_requested) for call in calls]
+    became = [decided(call.action, call.reason, over=bool(over_limit([call]))) for call in calls]
     output.table(
         output.words(
             output.zoned("AT", [call.at_us for call in calls], time_zone),
             [output.when(call.at_us, time_zone)[-5:] for call in calls],
         ),
         output.names("TOOL", [call.tool_name for call in calls], 12),
-        output.words("ACTION", [call.action for call in calls]),
-        output.going(2, output.words("STATE", [call.state for call in calls])),
+        output.words("STATE", [_CALL_STATES[call.state] for call in calls]),
         output.money("ESTIMATE", [(call.estimate_nanos, unit) for call in calls]),
         output.money("COST", [(_call_cost(call, view) if call.cost_basis != "none" else None, unit) for call in calls]),
         output.names("MODEL", answered),
-        output.going(1, output.names("REASON", [call.reason for call in calls])),
+        output.going(1, output.prose("WHAT BECAME OF IT", became, 17)),
     )
 
 

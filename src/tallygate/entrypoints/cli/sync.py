@@ -105,12 +105,18 @@ def progress_bar() -> Iterator[Callable[[SyncProgress], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    columns = (TextColumn("reading transcripts"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rows]}"))
+    columns = (
+        TextColumn("reading transcripts"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("files{task.fields[rows]}"),
+    )
     with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None, rows="")
 
         def show(now: SyncProgress) -> None:
-            bar.update(task, completed=now.files_done, total=now.files, rows=output.plural(now.rows, "response"))
+            rows = f", {output.plural(now.rows, 'response')} read" if now.rows else ""
+            bar.update(task, completed=now.files_done, total=now.files, rows=rows)
 
         yield show
 

@@ -24,7 +24,7 @@ TOLD_BY = {
 # What is odd in an agent's reports, as tables have it.
 ODD_REPORTS = {
     "far_below": "far below what it asked for",
-    "late_below": "late, far below what was booked",
+    "late_below": "late, far below what was counted",
     "local_model": "a local or free model, asked for another",
     "voids_in_a_row": "many voids in a row",
 }
@@ -73,7 +73,7 @@ def open_questions(unread: UnreadSum, anomalies: Anomalies) -> Iterator[str]:
     if anomalies.responses:
         yield (
             f"{output.plural(anomalies.responses, 'response')} were told of again with less, another model or another "
-            "time, or at a time that cannot be right; what was booked stays. `tallygate usage anomalies` names them."
+            "time, or at a time that cannot be right; what was counted stays. `tallygate usage anomalies` names them."
         )
     if anomalies.reports:
         yield (

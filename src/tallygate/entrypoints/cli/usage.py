@@ -155,10 +155,10 @@ _KINDS = {
 @as_json_option
 @pass_program
 def anomalies(program: Program, as_json: bool) -> None:
-    """List what was told against booked responses, and agents' own reports that are odd.
+    """List what was told against responses that were counted, and agents' own reports that are odd.
 
     A later line of a transcript that would lower what a response cost, name another model or move its time changes
-    nothing. An agent's report on its own call is booked as it says, and is odd where it is far below what the agent
+    nothing. An agent's report on its own call is counted as it says, and is odd where it is far below what the agent
     had asked for, names a free model, or comes after many calls in a row that did not happen. Both are named here, in
     `doctor` and in `verify`. So is a response whose time cannot be right: what is read while its session is at work was
     made neither before that began nor after now. It counts when it is read.
@@ -204,7 +204,7 @@ def anomalies(program: Program, as_json: bool) -> None:
 
 def _show_booked(found: list[Anomaly], zone: str) -> None:
     if not found:
-        click.echo("Nothing was told against a booked response.")
+        click.echo("Nothing was told that differs from what was counted.")
         return
     output.table(
         output.words(
@@ -245,7 +245,7 @@ def correct(
 ) -> None:
     """Set what a response counts.
 
-    What is booked rises by itself and never falls; lower it only where you know better than the client that wrote it
+    What is counted rises by itself and never falls; lower it only where you know better than the client that wrote it
     down. RESPONSE is its key or the beginning of it. Nothing that is read later changes it again.
     """
     from tallygate.operations.usage.correct import CLASSES, correct_usage
@@ -337,8 +337,10 @@ def _table(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> None:
         output.going(6, output.counts("C.WRITE", [_written(part) for part in parts])),
         output.going(3, output.counts("OUTPUT", [part.tokens.output for part in parts])),
         output.amounts("COST", [row.cost for row in rows]),
-        output.going(7, output.shares("PARTIAL", [_share(part.partial, part.responses) for part in parts])),
     ]
+    if view.total.whole.partial:  # what that means stands below
+        shares = [_share(part.partial, part.responses) for part in parts]
+        columns.append(output.going(7, output.shares("NOT FINAL", shares)))
     if view.total.own:
         columns.append(output.going(9, output.words("OWN CURRENCY", [row.own for row in rows])))
     if view.total.whole.certainty is not Certainty.KNOWN:

@@ -122,7 +122,9 @@ def _budgets(budgets: tuple[BudgetThen, ...], *, refused: bool) -> None:
         output.amounts("- RESERVED", [format_amount(each.reserved, each.unit) for each in budgets]),
         output.amounts("= LEFT", [format_amount(max(each.left, 0), each.unit) for each in budgets]),
         *([output.amounts("OVER", over)] if any(each.left < 0 for each in budgets) else []),
-        output.amounts("NEEDED" if refused else "HELD", [format_amount(each.needed, each.unit) for each in budgets]),
+        output.amounts(
+            "NEEDED" if refused else "THIS STEP", [format_amount(each.needed, each.unit) for each in budgets]
+        ),
     )
     if any(each.carried is None for each in budgets):
         output.aside("of a rolling budget the newest piece is kept with a step; what older ones held is not taken off.")

@@ -348,7 +348,9 @@ def _halted(
     paid_for = decision.decided_by if exceeded else None
     spent_by = spent_on(reader, paid_for, request.session_id, outcome.at_us, rt.workspace.place_of)
     command = (
-        raise_command(decision.decided_by, asked, usual, program_now(rt, reader))
+        raise_command(
+            decision.decided_by, asked, usual, program_now(rt, reader), _said(reader, request, decision.decided_by)
+        )
         if exceeded and decision.decided_by
         else None
     )
@@ -374,6 +376,22 @@ def _halted(
         spent_by=spent_by,
         command=command,
     )
+
+
+def _said(reader: Reader, request: CallRequest, budget: Budget) -> str | None:
+    """The command of the refusal just before, where a client's step was refused by the same budget at the same limit.
+
+    A client that asks its model once more meets two refusals, which are one halt to whoever reads them.
+    """
+    if request.client_key is None or not request.client_key.startswith(HOOK_KEY):
+        return None
+    last = next(iter(reader.recent_calls(request.session_id, 2**62, 1)), None)
+    if last is None or last.state is not CallState.DENIED or last.reply is None:
+        return None
+    before = GateAnswer.from_json(last.reply)
+    bound = before.binding
+    is_same = bound is not None and (bound.budget_id, bound.limit_nanos) == (budget.name, budget.limit)
+    return before.command if is_same else None
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
