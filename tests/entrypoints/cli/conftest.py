@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +128,16 @@ def on_terminal(environ: dict[str, str]) -> Callable[..., tuple[subprocess.Compl
         import pty
 
         leader, follower = pty.openpty()
+        shown = bytearray()
+
+        def watch() -> None:
+            # A terminal holds a few thousand bytes that nobody reads, and a slow machine shows more.
+            with contextlib.suppress(OSError):  # where the other end is closed
+                while read := os.read(leader, 65_536):
+                    shown.extend(read)
+
+        watching = threading.Thread(target=watch)
+        watching.start()
         done = subprocess.run(
             [sys.executable, "-m", "tallygate", *arguments],
             stdin=subprocess.DEVNULL,
@@ -136,8 +148,8 @@ def on_terminal(environ: dict[str, str]) -> Callable[..., tuple[subprocess.Compl
             check=False,
         )
         os.close(follower)
-        shown = os.read(leader, 100_000).decode()
+        watching.join()
         os.close(leader)
-        return done, shown
+        return done, shown.decode()
 
     return run_

@@ -387,6 +387,18 @@ def test_a_day_that_is_over_its_limit_already_is_said_before_it_is_set(run, home
     assert "$30.00 were spent today already, more than the $10.00 of a day: it stops the next step." in told
 
 
+def test_a_limit_below_what_a_first_step_may_cost_is_said_before_it_is_set(run, home, claude):
+    told = run("init", "--limit", "0.01", "--yes").stderr
+    assert "may cost $0.11: $0.01 a session stops every first prompt. $2.00 carries about 10 steps." in told
+    assert told.index("every first prompt") < told.index("The limits are")
+    assert limits_written()["session"] == (0.01, "hard")
+
+
+@pytest.mark.parametrize("arguments", [("--limit", "0.20"), ("--limit", "0.01", "--observe"), ()])
+def test_of_a_limit_that_carries_a_first_step_or_stops_nothing_no_such_thing_is_said(run, home, claude, arguments):
+    assert "first prompt" not in run("init", *arguments).stderr
+
+
 def test_what_was_spent_today_is_told_against_the_limit_of_a_day(run, home, claude, in_march, monkeypatch):
     worked(home, *[1] * 27, 4)
     monkeypatch.setattr("tallygate.app.clock_us", lambda: 1_774_706_400 * 10**6)

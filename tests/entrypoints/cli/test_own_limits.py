@@ -232,3 +232,25 @@ def test_limits_on_one_line_are_changed_by_hand():
 def test_the_mode_of_the_file_is_that_of_limits_that_name_none():
     _, [found] = readable('[policy]\nbudget_mode = "soft"\n[[budget]]\nscope = "session"\nlimit_usd = 5\n')
     assert found.rule.mode is BudgetMode.SOFT
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stops"),
+    [
+        (("0.01",), True),
+        (("0.01", "--per", "week"), True),
+        (("0.01", "--per", "week", "--client", "claude-code"), True),
+        (("0.01", "--per", "week", "--client", "codex"), False),
+        (("0.01", "--soft"), False),
+        (("0.20",), False),
+        (("100 calls",), False),
+    ],
+)
+def test_a_limit_below_what_a_first_step_may_cost_is_said_with_one_that_carries_ten(run, made, home, arguments, stops):
+    (home / ".claude").mkdir()
+    made.session(1)
+    told = run("budget", "add", *arguments, "--dry-run").stderr
+    assert ("stops every first prompt" in told) is stops
+    if stops:
+        assert "The first step of Claude Code with claude-opus-4-7 may cost $0.11: a limit of $0.01 " in told
+        assert "$2.00 carries about 10 steps." in told

@@ -377,7 +377,7 @@ def test_a_line_that_takes_away_is_named_and_the_user_alone_lowers(run, run_json
 
 
 def test_without_anomalies_there_are_none(run, run_json, home):
-    assert run("usage", "anomalies").stdout == "Nothing was told against a booked response.\n"
+    assert run("usage", "anomalies").stdout == "Nothing was told that differs from what was counted.\n"
     assert run_json("usage", "anomalies") == {"anomalies": [], "count": 0, "reports": [], "report_count": 0}
 
 

@@ -109,7 +109,7 @@ def init(
     clients, broken = (chosen, []) if printing else told_apart(chosen, alone)
     asked = Asked(limit, day_limit, observe, yes=yes or as_json)
     plans = [client.title for client in clients if client.subscribed is not None and client.subscribed(where)]
-    limits = _limits(program, settings, wanted, asked, subscribed=plans, dry_run=dry_run or printing)
+    limits = _limits(program, settings, wanted, asked, clients=clients, subscribed=plans, dry_run=dry_run or printing)
     if limits is not None:
         settings = limits.applied(settings)
         where = surroundings(settings, where.telemetry)
@@ -402,7 +402,14 @@ _TO_STOP = (
 
 
 def _limits(
-    program: Program, settings: Settings, scope: InstallScope, asked: Asked, *, subscribed: Sequence[str], dry_run: bool
+    program: Program,
+    settings: Settings,
+    scope: InstallScope,
+    asked: Asked,
+    *,
+    clients: Sequence[Client],
+    subscribed: Sequence[str],
+    dry_run: bool,
 ) -> Limits | None:
     """The limits to begin with; None where settings have some already."""
     if settings.budgets:
@@ -415,7 +422,7 @@ def _limits(
                 + (_TO_STOP if settings.policy.budget_mode is BudgetMode.SOFT else ""),
             )
         return None
-    limits = starting_limits(program, settings, asked, subscribed=subscribed, dry_run=dry_run)
+    limits = starting_limits(program, settings, asked, clients=clients, subscribed=subscribed, dry_run=dry_run)
     if scope is InstallScope.USER:
         return limits
     # A project's file only tightens, so more than its sessions have without it would wait for `tallygate trust`.

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from tallygate.clients.client import Client
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable
 from tallygate.core.money import exact_text, format_amount
 from tallygate.core.proposals import Proposals, proposals
@@ -18,6 +19,7 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
 from tallygate.entrypoints.cli.program import FAILED, Program
 from tallygate.entrypoints.cli.sync import first_look
+from tallygate.operations.gate.first_step import FirstStep, dearest_first_step
 from tallygate.operations.views.history import Past, past
 from tallygate.settings import OnFault, Settings
 
@@ -99,8 +101,27 @@ class Asked:
         return self.observe or self.session is not None or self.day is not None
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the last year says, and what a session of the clients here begins with."""
+
+    past: Past
+    first: FirstStep | None
+
+    @property
+    def proposals(self) -> Proposals:
+        """The limits that would have fitted it."""
+        return self.past.proposals
+
+
 def starting_limits(
-    program: Program, settings: Settings, asked: Asked, *, subscribed: Sequence[str], dry_run: bool
+    program: Program,
+    settings: Settings,
+    asked: Asked,
+    *,
+    clients: Sequence[Client],
+    subscribed: Sequence[str],
+    dry_run: bool,
 ) -> Limits:
     """What to begin with: what was named, else what the history proposes; asked about where somebody is there.
 
@@ -109,7 +130,7 @@ def starting_limits(
     """
     session = None if asked.session is None else typed_amount("--limit", asked.session)
     day = None if asked.day is None else typed_amount("--day-limit", asked.day)
-    known = _known(program, settings, writing=not dry_run)
+    known = _known(program, settings, clients, writing=not dry_run)
     fitting = known.proposals
     observe = asked.observe or (bool(subscribed) and session is None and day is None)
     chosen = Limits(
@@ -122,8 +143,8 @@ def starting_limits(
     if session is None or day is None:
         for line in (*_spreads(known.proposals), *_meanings(known.proposals, chosen)):
             click.echo(line, err=True)
-    if (spent := _today(known, chosen)) is not None:
-        click.echo(spent, err=True)
+    for line in _at_once(known, chosen):
+        click.echo(line, err=True)
     if subscribed and not asked.is_anything:
         output.aside(
             f"{output.listed(subscribed)} {'is' if len(subscribed) == 1 else 'are'} paid by a subscription here, so "
@@ -134,14 +155,17 @@ def starting_limits(
     return _choice(known, chosen)
 
 
-def _known(program: Program, settings: Settings, *, writing: bool) -> Past:
+def _known(program: Program, settings: Settings, clients: Sequence[Client], *, writing: bool) -> _Known:
     """What was spent so far; what cannot be read is said, and counts as nothing."""
     try:
         with first_look(program, settings, by="init", reading=writing) as app:
-            return past(app.runtime, zone_of(shown_zone(settings)))
+            return _Known(
+                past(app.runtime, zone_of(shown_zone(settings))),
+                dearest_first_step(app.runtime, clients, learned=False),
+            )
     except (LedgerUnavailable, OSError) as error:
         output.aside(f"what was spent so far cannot be read ({error}), so nothing is proposed from it.")
-        return Past(proposals((), ()), today_nanos=0)
+        return _Known(Past(proposals((), ()), today_nanos=0), None)
 
 
 def is_attended() -> bool:
@@ -149,7 +173,7 @@ def is_attended() -> bool:
     return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _choice(known: Past, proposed: Limits) -> Limits:
+def _choice(known: _Known, proposed: Limits) -> Limits:
     """Let whoever sits there take the proposal, another limit, or none that stops."""
     other = "s to stop there" if proposed.observe else "o to observe only"
     while True:
@@ -178,7 +202,7 @@ def _choice(known: Past, proposed: Limits) -> Limits:
         except InvalidArgument as error:
             click.echo(f"{error.message} {error.hint}".rstrip(), err=True)
             continue
-        for line in filter(None, (*_meanings(known.proposals, proposed), _today(known, proposed))):
+        for line in (*_meanings(known.proposals, proposed), *_at_once(known, proposed)):
             click.echo(line, err=True)
 
 
@@ -227,16 +251,29 @@ def _ahead(over: int) -> str:
     return "; of ten new ones expect it to stop about one, in a dear week up to four"
 
 
-def _today(known: Past, limits: Limits) -> str | None:
+def _at_once(known: _Known, limits: Limits) -> Iterator[str]:
+    """What limits do from now on: how today stands, and one that is below what a first step may cost."""
+    if (spent := _today(known, limits)) is not None:
+        yield spent
+    if known.first is None or limits.observe:
+        return
+    for nanos, one in ((limits.session_nanos, "session"), (limits.day_nanos, "day")):
+        if nanos is not None and (said := known.first.refused_by(nanos, f"{format_amount(nanos)} a {one}")) is not None:
+            yield said
+            return
+
+
+def _today(known: _Known, limits: Limits) -> str | None:
     """How what was spent today stands against the limit of a day; None where nothing was, or days have no limit."""
-    spent, limit = known.today_nanos, limits.day_nanos
+    spent, limit = known.past.today_nanos, limits.day_nanos
     if not spent or limit is None:
         return None
     said = f"{format_amount(spent)} were spent today already"
     if spent <= limit:
         return f"{said}, of {format_amount(limit)} a day: {format_amount(limit - spent)} left."
     then = "each step warns" if limits.observe else "it stops the next step"
-    return f"{said}, more than the {format_amount(limit)} of a day: {then}. --day-limit sets another."
+    other = "" if is_attended() else " --day-limit sets another."  # who is asked reads how right below
+    return f"{said}, more than the {format_amount(limit)} of a day: {then}.{other}"
 
 
 def _few(known: int, one: str) -> str:

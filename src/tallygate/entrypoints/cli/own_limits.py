@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tallygate.core.money import format_amount
 from tallygate.core.typed import typed_amount, typed_limit
 from tallygate.core.words import BudgetMode, client_name
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.init import surroundings
 from tallygate.entrypoints.cli.limits import is_attended
 from tallygate.entrypoints.cli.options import Command
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
@@ -25,6 +27,7 @@ from tallygate.entrypoints.cli.trust import loaded_here
 from tallygate.files import make_folders, read_file
 from tallygate.files import replace as replace_file
 from tallygate.ledger.sqlite.files import is_nothing
+from tallygate.operations.gate.first_step import dearest_first_step
 from tallygate.operations.lock import sign_settings
 from tallygate.operations.lock_book import remember_lock
 from tallygate.operations.views.history import spent_on_rule
@@ -200,14 +203,14 @@ def _write(
     settings, document = own.settings, own.document
     click.echo(_diff(document, new), nl=False)
     is_gone = what is Loosening.BUDGET_REMOVE
-    passed = None if is_gone else _passed(program, settings, limit.rule)
-    if passed is not None:
-        output.aside(passed)
+    warnings = [] if is_gone else [*_warnings(program, settings, limit.rule)]
+    for text in warnings:
+        output.aside(text)
     if dry_run:
         output.aside("nothing was changed.")
         return 0
     authority = program.authority(settings, of=what)
-    if passed is not None and not yes and is_attended() and not click.confirm("Set it all the same?", err=True):
+    if warnings and not yes and is_attended() and not click.confirm("Set it all the same?", err=True):
         output.aside("nothing was changed.")
         return FAILED
     file = read_file(Path(document.name))
@@ -237,15 +240,28 @@ def _sign(program: Program, settings: Settings, authority: Authority) -> None:
         remember_lock(app.runtime, app.marks)
 
 
-def _passed(program: Program, settings: Settings, rule: BudgetRule) -> str | None:
-    """That more than a limit was spent already in its time; None where it was not, or nobody knows."""
-    if rule.scope is BudgetScope.SESSION or is_nothing(settings.paths.database):
-        return None
+def _warnings(program: Program, settings: Settings, rule: BudgetRule) -> Iterator[str]:
+    """That a limit is passed already, or stops every first prompt; nothing where nobody knows."""
+    if rule.unit != "USD" or is_nothing(settings.paths.database):
+        return
     with program.opened(settings, by="cli") as app:
-        read_news(app.runtime)
-        spent = spent_on_rule(app.runtime, rule, zone_of(shown_zone(settings)))
-    if spent is None or spent < rule.limit:
-        return None
+        if rule.scope is not BudgetScope.SESSION:
+            read_news(app.runtime)
+            spent = spent_on_rule(app.runtime, rule, zone_of(shown_zone(settings)))
+            if spent is not None and spent >= rule.limit:
+                yield _passed(rule, spent)
+                return
+        where = surroundings(settings)
+        meant = [each for each in REGISTRY.clients.values() if rule.match in (None, each.name) and each.is_here(where)]
+        first = dearest_first_step(app.runtime, meant, learned=True)
+    limits_it = rule.mode is BudgetMode.HARD and rule.scope not in (BudgetScope.MODEL, BudgetScope.PROJECT)
+    if first is not None and limits_it:
+        told = first.refused_by(rule.limit, f"a limit of {format_amount(rule.limit)}")
+        if told is not None:
+            yield told
+
+
+def _passed(rule: BudgetRule, spent: int) -> str:
     when = _SPANS.get(rule.period, f"in the last {rule.period.removesuffix('h')} hours")
     then = "it stops the next step" if rule.mode is BudgetMode.HARD else "it warns at the next step"
     return f"{format_amount(spent)} were spent {when} already, of a limit of {format_amount(rule.limit)}: {then}."

@@ -290,7 +290,7 @@ def _next_model(reader: Reader, event: HookEvent, session: Session, past: Sequen
     """
     last = past[-1].row if past else None
     if event.model:
-        return event.model, SERVED_HERE if _is_of_runtime(event.model) else STANDARD
+        return event.model, SERVED_HERE if is_of_runtime(event.model) else STANDARD
     if last is not None:
         return priced_as(last), SERVED_HERE if is_local_runtime(last.provider) else STANDARD
     for call in reader.recent_calls(session.session_id, 2**62, STEPS_LOOKED_AT):
@@ -300,11 +300,12 @@ def _next_model(reader: Reader, event: HookEvent, session: Session, past: Sequen
         return session.model, STANDARD
     model = reader.last_model(event.client)
     if model is not None:
-        return model, SERVED_HERE if _is_of_runtime(model) else STANDARD
+        return model, SERVED_HERE if is_of_runtime(model) else STANDARD
     return event.facts.first_model or session.model, STANDARD
 
 
-def _is_of_runtime(model: str) -> bool:
+def is_of_runtime(model: str) -> bool:
+    """Whether a model is named with a runtime of this machine before it, and costs nothing."""
     return "/" in model and is_local_runtime(model.partition("/")[0])
 
 
