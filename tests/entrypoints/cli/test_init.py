@@ -345,8 +345,10 @@ def test_limits_are_proposed_from_what_sessions_and_days_cost(run, home, claude,
 def test_with_little_known_the_limits_are_said_to_be_ours(run, home, claude):
     result = run("init")
     assert limits_written() == {"session": (15, "hard"), "user": (50, "hard")}
-    assert "$15.00 a session is our figure: no session is known, too few to tell what is usual." in result.stderr
-    assert "$50.00 a day is our figure: no day is known" in result.stderr
+    assert (
+        "$15.00 a session is our figure: no finished session is known, too few to tell what is usual." in result.stderr
+    )
+    assert "$50.00 a day is our figure: no finished day is known" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tallygate.app import compose, settings_here
+from tallygate.core.costing import Tokens
 from tallygate.entrypoints.cli import switch, whose
+from tallygate.operations.gate.record import UsageReport, record_usage
 
 
 @pytest.fixture
@@ -57,3 +59,24 @@ def test_a_program_is_told_until_when(run_json, run, there):
     run("off", "--for", "1h")
     assert set(run_json("status")["off"]) == {"since", "until", "by", "reason"}
     assert switch.OFF_MOST_US == 24 * 3_600_000_000
+
+
+def test_a_session_that_went_over_its_limit_meanwhile_is_named_in_status(run, made):
+    session_id = made.session(1)
+    run("off", "--for", "30m")
+    done = made.call(session_id, prompt=900_000, tool_name="read")
+    record_usage(made.app.runtime, UsageReport(done, Tokens(fresh_input=900_000, output=400)))
+    run("on")
+    told = run("status", "--no-sync").stdout
+    assert f"Session {session_id[-8:]} went on over its limit: $4.51 of $1.00." in told
+    assert "where a hard limit would have stopped it" not in told
+
+
+def test_a_session_that_was_stopped_over_its_limit_is_named_once(run, made):
+    session_id = made.session(1)
+    done = made.call(session_id, tool_name="read")
+    record_usage(made.app.runtime, UsageReport(done, Tokens(fresh_input=900_000, output=400)))
+    made.call(session_id, tool_name="read")
+    told = run("status", "--no-sync").stdout
+    assert f"Session {session_id[-8:]} was stopped" in told
+    assert "went on over its limit" not in told

@@ -277,7 +277,8 @@ def _today(known: _Known, limits: Limits) -> str | None:
 
 
 def _few(known: int, one: str) -> str:
-    return f"no {one} is" if not known else f"only 1 {one} is" if known == 1 else f"only {known} {one}s are"
+    past = f"finished {one}"  # what runs yet says nothing of what is usual, though it is spent
+    return f"no {past} is" if not known else f"only 1 {past} is" if known == 1 else f"only {known} {past}s are"
 
 
 def _dollars(nanos: int) -> str:

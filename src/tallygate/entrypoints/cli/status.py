@@ -203,8 +203,9 @@ def _show_work(seen: _Seen) -> None:
         session_table(seen.stands.open_sessions, seen.zone)
     else:
         click.echo("\nNo open sessions.")
-    if seen.over:
-        click.echo("\n" + "\n".join(_passed(seen.over)))
+    stopped = {stop.session_id for stop in seen.stops}
+    if over := [each for each in seen.over if each.mode is BudgetMode.SOFT or each.scope_key not in stopped]:
+        click.echo("\n" + "\n".join(_passed(over)))
     for stop in seen.stops:
         at = output.when(stop.call.at_us, seen.zone)
         why = stop.message or f"{stop.call.tool_name} was refused: {stop.call.reason.value}"
@@ -213,20 +214,22 @@ def _show_work(seen: _Seen) -> None:
 
 
 def _is_over(budget: Budget, now_us: int, zone: str) -> bool:
-    """Whether a budget that only warns was passed, and somebody spent it today."""
-    is_over = budget.mode is BudgetMode.SOFT and budget.available < 0
-    return is_over and budget.touched_us >= window_of(DAY, now_us, zone_of(zone)).start_us
+    """Whether a budget that only warns was passed, or a session's own that stops, and somebody spent it today."""
+    is_named = budget.mode is BudgetMode.SOFT or budget.scope == BudgetScope.SESSION
+    return is_named and budget.available < 0 and budget.touched_us >= window_of(DAY, now_us, zone_of(zone)).start_us
 
 
 def _passed(budgets: Sequence[Budget]) -> Iterator[str]:
-    """The limits that only warn and were passed today: what a hard one would have stopped."""
+    """The limits that were passed today: where they only warn, what a hard one would have stopped."""
     for budget in budgets[:_OVER_SHOWN]:
         limit, spent, *_ = told_apart(amounts_of(budget), budget.unit)
         name = output.safe(budget_name(budget))
-        yield f"{name[0].upper()}{name[1:]} went on over its limit, which only warns: {spent} of {limit}."
-    if budgets:
-        more = f"{len(budgets) - _OVER_SHOWN} more did. " if len(budgets) > _OVER_SHOWN else ""
-        yield f"{more}`tallygate why SESSION` tells where a hard limit would have stopped it."
+        warns = ", which only warns" if budget.mode is BudgetMode.SOFT else ""
+        yield f"{name[0].upper()}{name[1:]} went on over its limit{warns}: {spent} of {limit}."
+    if (more := len(budgets) - _OVER_SHOWN) > 0:
+        yield f"{more} more did."
+    if any(each.mode is BudgetMode.SOFT for each in budgets):
+        yield "`tallygate why SESSION` tells where a hard limit would have stopped it."
 
 
 def _places(seen: _Seen) -> list[tuple[str, str]]:
