@@ -273,8 +273,7 @@ ROWS = {
         "doctor booked, verify 0"),
     "the transcripts removed after they were read": Row(
         bash("rm -rf ~/.claude/projects"), False, lambda a: (a.hook("Stop"), a.remove(".claude/projects")), *PLAIN),
-    "transcripts written before they are read": Row(
-        None, False, lambda a: setattr(a, "output", 0), "held", "passes"),
+    "transcripts written before they are read": Row(None, False, lambda a: setattr(a, "output", 0), *PLAIN),
     "usage invented to burn a budget": Row(None, False, lambda a: a.respond(OUTPUT * 100), *PLAIN),
     "a client with another home, from a script": Row(
         bash("HOME=$PWD/h claude -p go"), True, lambda a: (setattr(a, "home", a.home / "h"), ungated(a)), *PASSES),
