@@ -172,3 +172,13 @@ def test_whatever_makes_the_ledger_takes_over_what_was_read_before(run, run_json
     run(*command)
     assert any(taken)
     assert run_json("usage")["total"] == total
+
+
+def test_hooks_that_wait_for_trust_are_named_on_the_first_screen(run, home, terminal, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    (home / ".codex").mkdir()
+    assert "until you trust them" not in run().stdout
+    run("init", "--limit", "4")
+    shown = run().stdout
+    assert "Codex skips the hooks of Tallygate until you trust them" in shown
+    assert "open /hooks and trust the hooks of Tallygate." in shown

@@ -386,7 +386,7 @@ def test_a_day_that_is_over_its_limit_already_is_said_before_it_is_set(run, home
     worked(home, *[1] * 27, 20)
     monkeypatch.setattr("tallygate.app.clock_us", lambda: 1_774_706_400 * 10**6)  # the 28th, two hours later
     told = run("init", "--day-limit", "10").stderr
-    assert "$30.00 were spent today already, more than the $10.00 of a day: it stops the next step." in told
+    assert "$30.00 was spent today already, more than the $10.00 of a day: the next step is stopped." in told
 
 
 def test_a_limit_below_what_a_first_step_may_cost_is_said_before_it_is_set(run, home, claude):
@@ -405,7 +405,7 @@ def test_what_was_spent_today_is_told_against_the_limit_of_a_day(run, home, clau
     worked(home, *[1] * 27, 4)
     monkeypatch.setattr("tallygate.app.clock_us", lambda: 1_774_706_400 * 10**6)
     told = run("init", "--limit", "$5", "--day-limit", "7,50").stderr
-    assert "$6.00 were spent today already, of $7.50 a day: $1.50 left." in told
+    assert "$6.00 was spent today already, of $7.50 a day: $1.50 left." in told
     assert limits_written() == {"session": (5, "hard"), "user": (7.5, "hard")}
 
 

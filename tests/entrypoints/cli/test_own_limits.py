@@ -147,7 +147,7 @@ def test_an_agent_changes_no_limit_of_the_file(run, file, monkeypatch):
 def test_a_limit_that_is_passed_already_is_said_before_it_is_set(run, made, file):
     made.worked()
     done = run("budget", "add", "0.01", "--per", "month")
-    assert "were spent this month already, of a limit of $0.01: it stops the next step." in done.stderr
+    assert "was spent this month already, of a limit of $0.01: it stops the next step." in done.stderr
     assert done.exit_code == 0
 
 

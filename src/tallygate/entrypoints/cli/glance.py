@@ -11,6 +11,8 @@ from tallygate.clients.registry import REGISTRY
 from tallygate.core.gate.wording import off_told
 from tallygate.core.money import adding_up, format_amount
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.init import surroundings
+from tallygate.entrypoints.cli.install_checks import kept_from_running, told_of
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
 from tallygate.entrypoints.cli.program import Program
 from tallygate.entrypoints.cli.sync import first_look
@@ -38,6 +40,8 @@ def glance(program: Program) -> None:
         click.echo(_nothing(last_us, zone))
     if off is not None:
         output.hint(output.safe(off_told(off, zone), 1000))
+    for title, obstacle in kept_from_running(settings, surroundings(settings)):
+        output.hint(output.safe(told_of(title, obstacle), 1000))
     for line in _next(settings):
         output.hint(line)
 

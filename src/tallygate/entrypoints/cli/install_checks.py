@@ -89,6 +89,12 @@ def kept_from_running(settings: Settings, where: InstallSurroundings) -> list[tu
     return []
 
 
+def told_of(title: str, obstacle: Obstacle) -> str:
+    """What keeps a client's hooks from running and what to do about it, in one line."""
+    named = "" if title in obstacle.what else f"{title}: "
+    return f"{named}{obstacle.what}. {obstacle.to_do}"
+
+
 def _named_in(file: Path) -> list[str]:
     try:
         with file.open("rb") as stream:

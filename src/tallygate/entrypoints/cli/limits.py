@@ -268,10 +268,10 @@ def _today(known: _Known, limits: Limits) -> str | None:
     spent, limit = known.past.today_nanos, limits.day_nanos
     if not spent or limit is None:
         return None
-    said = f"{format_amount(spent)} were spent today already"
+    said = f"{format_amount(spent)} was spent today already"
     if spent <= limit:
         return f"{said}, of {format_amount(limit)} a day: {format_amount(limit - spent)} left."
-    then = "each step warns" if limits.observe else "it stops the next step"
+    then = "each step warns" if limits.observe else "the next step is stopped"
     other = "" if is_attended() else " --day-limit sets another."  # who is asked reads how right below
     return f"{said}, more than the {format_amount(limit)} of a day: {then}.{other}"
 

@@ -264,7 +264,7 @@ def _warnings(program: Program, settings: Settings, rule: BudgetRule) -> Iterato
 def _passed(rule: BudgetRule, spent: int) -> str:
     when = _SPANS.get(rule.period, f"in the last {rule.period.removesuffix('h')} hours")
     then = "it stops the next step" if rule.mode is BudgetMode.HARD else "it warns at the next step"
-    return f"{format_amount(spent)} were spent {when} already, of a limit of {format_amount(rule.limit)}: {then}."
+    return f"{format_amount(spent)} was spent {when} already, of a limit of {format_amount(rule.limit)}: {then}."
 
 
 def _diff(document: Document, new: str) -> str:

@@ -22,7 +22,7 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import budget_json, budget_table, limits_to_come
 from tallygate.entrypoints.cli.glance import NAMES, spending
 from tallygate.entrypoints.cli.init import surroundings
-from tallygate.entrypoints.cli.install_checks import Astray, astray, kept_from_running
+from tallygate.entrypoints.cli.install_checks import Astray, astray, kept_from_running, told_of
 from tallygate.entrypoints.cli.lock import own_path
 from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
@@ -272,8 +272,7 @@ def _notices(seen: _Seen) -> Iterator[str]:
     for each in seen.elsewhere:
         yield f"{each.text}. {each.to_do}"
     for title, obstacle in seen.kept:
-        named = "" if title in obstacle.what else f"{title}: "
-        yield f"{named}{obstacle.what}. {obstacle.to_do}"
+        yield told_of(title, obstacle)
     yield from settings.notices
     if prices.notice:
         yield prices.notice

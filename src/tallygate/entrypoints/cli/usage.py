@@ -92,6 +92,9 @@ def usage(
     nothing down what its agents said themselves. Prices are list prices: where a subscription pays, the cost is what
     the same use would have cost through the provider's API. Days are those of the time zone in the settings, else of
     this machine; weeks begin on Monday.
+
+    RESP counts responses. FRESH is input that was in no cache, C.READ input from a cache, C.WRITE input put into one.
+    NOT FINAL is the share of responses whose last count their client never wrote: they count as far as it is known.
     """
     if ctx.invoked_subcommand is not None:
         return
