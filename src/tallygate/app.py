@@ -56,7 +56,7 @@ from tallygate.settings import (
     places,
 )
 from tallygate.settings.installed import hold, read_installed
-from tallygate.settings.load import places_of, work_place
+from tallygate.settings.load import cache_folder, places_of, work_place
 from tallygate.settings.signed import StandingOf
 from tallygate.settings.variables import PROJECT_VARIABLES, TENANT_VARIABLE
 from tallygate.settings.zones import zone_shown
@@ -540,6 +540,8 @@ def guarded_here(start: Start, settings: Settings) -> GuardedFiles:
         paths.project_root,
         paths.anchor_places,
         paths.user_file,
+        # A first look believes what is kept; an agent's client may have another cache folder than its user.
+        (cache_folder(start.around), cache_folder(Surroundings({}, None, user.home))),
     )
     return guarded_of(own, frozenset(settings.enforcement.agents_may), clients=REGISTRY.nested)
 

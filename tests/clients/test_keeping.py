@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -342,6 +343,29 @@ def test_the_python_of_the_hooks_is_the_program_too_and_that_of_others_is_not(ow
     (own.home / "there").symlink_to(env)
     found = guarded_of(own, package=site / "tallygate")
     command = command.replace("ENV", str(env)).replace("SYSTEM", str(system))
+    assert (reaches(Reach(command), found, str(own.home)) is not None) is refused
+
+
+@pytest.mark.parametrize(
+    ("command", "refused"),
+    [
+        ("cp forged .cache/tallygate/first-look/read", True),
+        ("echo x >> ~/.cache/tallygate/first-look/read", True),
+        ("cp -r forged .cache/tallygate", True),
+        ("tee linked/tallygate/first-look/read < forged", True),
+        ("ln .cache/tallygate/first-look/read mine", True),
+        ("""python3 -c 'open(".cache/tallygate/first-look/read", "wb").write(b"x")'""", True),
+        ("""python3 -c 'import os; os.unlink(".cache/tallygate/first-look/read")'""", False),
+        ("rm -rf .cache/tallygate", False),
+        ("rm -rf ~/.cache/* && mkdir -p ~/.cache/uv && touch ~/.cache/uv/x", False),
+        ("cat .cache/tallygate/first-look/read > mine", False),
+    ],
+)
+def test_the_cache_may_go_and_no_tool_writes_it(own, command, refused):
+    cache = own.home / ".cache" / "tallygate"
+    (cache / "first-look").mkdir(parents=True)
+    (own.home / "linked").symlink_to(cache.parent)
+    found = guarded_of(replace(own, caches=(cache,)))
     assert (reaches(Reach(command), found, str(own.home)) is not None) is refused
 
 

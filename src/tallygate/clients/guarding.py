@@ -50,6 +50,7 @@ class Own:
     project: Path | None = None
     anchors: tuple[Path, ...] = ()
     settings_file: Path | None = None
+    caches: tuple[Path, ...] = ()
 
 
 def guarded_of(
@@ -101,6 +102,7 @@ def guarded_of(
         {name: str(folder.parent) for name, folder in folders if folder.name == "tallygate"},
         {} if clients is None else clients,
         interpreters,
+        _also_behind_links(dict.fromkeys(map(str, own.caches), "the cache")),
     )
 
 

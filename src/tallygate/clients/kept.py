@@ -111,7 +111,9 @@ class KeptReadings:
                 break
             try:
                 client, path, anew, data = marshal.loads(record)  # noqa: S302  # plain values: nothing in them is run
-            except (ValueError, EOFError, TypeError):
+            except (ValueError, EOFError, TypeError, MemoryError):
+                break
+            if not (isinstance(client, str) and isinstance(path, str) and isinstance(data, bytes)):
                 break
             if anew:
                 found.pop((client, path), None)
@@ -124,7 +126,7 @@ def batches_of(kept: Mapping[FileKey, list[bytes]], file: TranscriptFile) -> lis
     """What was kept of a file; nothing where that stands in it no more, or is not understood."""
     try:
         batches = [unpacked(data) for data in kept.get((file.client, str(file.path)), ())]
-    except (ValueError, EOFError, TypeError, LookupError, AttributeError):
+    except (ValueError, EOFError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError, RecursionError):
         return []
     position = batches[-1].position if batches else None
     return batches if position is not None and still_stands(file.path, position) else []

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import marshal
 import os
+import struct
+import zlib
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -250,6 +253,33 @@ def test_what_was_kept_and_is_damaged_is_read_again(user, looked, tmp_path):
         assert lists(looked()[0]) == good
         assert kept.read_bytes()[:12] == whole[:12]
         assert lists(looked(reading=False)[0]) == good
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        5,
+        ("claude_code", "/f", True),
+        ("claude_code", [1], True, b"x"),
+        ({}, "/f", False, b"x"),
+        ("claude_code", 1, False, b"x"),
+        ("claude_code", "FILE", True, "no bytes"),
+        ("claude_code", "FILE", True, b"no batch"),
+        ("claude_code", "FILE", True, marshal.dumps(([("c", "s", "k", 10**30, "m", (), 0, 0, None)], *"12345"))),
+        ("claude_code", "FILE", True, marshal.dumps(([], "[" * 10**5, "grown", (0, 0, [], 0, None), [], False))),
+    ],
+    ids=str,
+)
+def test_what_was_kept_in_another_form_is_read_no_further(user, looked, tmp_path, record):
+    file = write_claude(user, [1])
+    good = lists(looked()[0])
+    if isinstance(record, tuple):
+        record = tuple(str(file) if each == "FILE" else each for each in record)
+    content = marshal.dumps(record)
+    with (tmp_path / "cache" / "read").open("ab") as kept:
+        kept.write(struct.pack("<II", len(content), zlib.crc32(content)) + content)
+    for _ in range(2):
+        assert lists(looked()[0]) == good
 
 
 def test_where_nothing_can_be_kept_everything_is_read_each_time(user, looked, tmp_path):

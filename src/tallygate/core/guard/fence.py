@@ -89,7 +89,7 @@ class GuardedFiles:
     `program` says that the installed program is among the places, `alone` that it has an environment of its own;
     `starts` are folders in which Python looks for code to run before it. `usual` are variables with what they stand
     for where a command does not say. `clients` are those that an agent may start in a shell. `interpreters` are those
-    places that other programs name, too, because they run by them.
+    places that other programs name, too, because they run by them. `caches` may be thrown away, but not written.
     """
 
     places: Mapping[str, str] = field(default_factory=dict)
@@ -108,6 +108,7 @@ class GuardedFiles:
     usual: Mapping[str, str] = field(default_factory=dict)
     clients: Mapping[str, NestedClient] = field(default_factory=dict)
     interpreters: frozenset[str] = frozenset()
+    caches: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -398,8 +399,9 @@ class _Shell:
     def written(self, name: str, edit: Edit | None = None, *, modes: bool = False) -> GuardFinding | None:
         """What a name stands for that is written, or whose rights are changed."""
         for path in self._paths(name, follow=True):
-            if (word := self._at(path, self.guarded.places, whole=False)) is not None:
-                return GuardFinding(word)
+            for places in (self.guarded.places, self.guarded.caches):
+                if (word := self._at(path, places, whole=False)) is not None:
+                    return GuardFinding(word)
             folder, _, last = path.rpartition("/")
             if folder in self.guarded.starts and verbs.CUSTOMIZES.search(last):
                 return GuardFinding("the program")  # Python would run it in the program's environment before that
@@ -416,7 +418,7 @@ class _Shell:
     def _same(self, name: str) -> GuardFinding | None:
         """What gets a second name, under which it could be written where nobody looks."""
         for path in self._paths(name, follow=True):
-            for places in (self.guarded.places, self.guarded.entries):
+            for places in (self.guarded.places, self.guarded.entries, self.guarded.caches):
                 if (word := self._at(path, places, whole=False)) is not None:
                     return GuardFinding(word)
         return None
@@ -435,7 +437,7 @@ class _Shell:
             return None
         if any(start in code and verbs.CUSTOMIZES.search(code) for start in self.guarded.starts):
             return GuardFinding("the program")
-        for place, word in {**self.guarded.entries, **self.guarded.places}.items():
+        for place, word in {**self.guarded.entries, **self.guarded.caches, **self.guarded.places}.items():
             names = {place, place.removeprefix(self.guarded.home + "/")}
             # A Python is named in the first line of scripts, and the end of its path is that of others: it has to be
             # a whole word.
@@ -445,6 +447,10 @@ class _Shell:
             written = [each for each in verbs.statements(code, names) if verbs.CODE.search(each)]
             if not written:
                 continue
+            if place in self.guarded.caches:
+                if all(map(verbs.CODE_REMOVES.search, written)):
+                    continue
+                return GuardFinding(word)
             if place in self.guarded.places or verbs.DROPS.search(code) or any(map(verbs.CODE_REMOVES.search, written)):
                 return GuardFinding(word)
         return None
