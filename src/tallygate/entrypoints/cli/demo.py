@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,7 @@ import click
 
 import tallygate
 from tallygate.clients.registry import REGISTRY
+from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, parse_amount_nanos
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import FAILED, Program, pass_program, sentence
@@ -40,6 +43,7 @@ SETTINGS = f"""\
 default = ["{MODEL}", "claude-sonnet-4.6", "{CHEAPER}"]
 """
 SECONDS_MAX = 60
+HOOK_SESSION = "0b5c9d9e-0000-4000-8000-00000000de30"
 
 
 class DemoFailed(Exception):
@@ -224,8 +228,12 @@ def _demo(program: Program, folder: Path, *, kept: bool) -> None:
         raise DemoFailed(f"The ledger does not verify: {findings[0].where}: {findings[0].what}.")
     _tell_ledger(view, head, settings.paths.database)
     _tell_run_log(settings.paths.run_log, talk.session_id)
+    _tell_hooks(_hooks(program, environ, folder / "hooks"))
     where = f"Everything is in {folder}." if kept else "The folder is removed now; --keep DIR keeps it."
     click.echo(f"\n{where}")
+    click.echo(
+        "\nNext: `tallygate` shows what you spent, `tallygate init` proposes limits and adds itself to your agents."
+    )
 
 
 def _environ(folder: Path) -> dict[str, str]:
@@ -254,6 +262,77 @@ def _talk(environ: dict[str, str], log: Path) -> Talk:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         last = f" The server said: {lines[-1]}" if lines else ""
         raise DemoFailed(f"No session could be held: {error}.{last}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class HookStep:
+    """What a client told a hook, what it was answered, and the message that its user reads."""
+
+    event: str
+    meanwhile: str
+    answered: str
+    message: str = ""
+
+
+def _hooks(program: Program, environ: Mapping[str, str], home: Path) -> list[HookStep]:
+    """A session of Claude Code as its hooks see it: nobody asks, and what its transcript says was spent stops it."""
+    transcript = home / ".claude" / "projects" / "demo" / f"{HOOK_SESSION}.jsonl"
+    transcript.parent.mkdir(mode=0o700, parents=True)
+    (home / "config.toml").write_text('[[budget]]\nscope = "session"\nlimit_usd = 1.00\n', encoding="utf-8")
+    around = dict(environ) | {"HOME": str(home), "TALLYGATE_HOME": str(home)}
+    around |= {"TALLYGATE_CONFIG": str(home / "config.toml"), "TALLYGATE_PROJECT_DIR": str(home)}
+    with program.opened(program.settings(around, home), by="demo") as app:
+        _ = app.ledger  # as the client's server makes it: a hook makes none
+    about = {"session_id": HOOK_SESSION, "transcript_path": str(transcript), "cwd": str(home)}
+
+    def told(event: str, **more: object) -> dict[str, Any]:
+        command = [sys.executable, "-m", "tallygate", "hook", "--client", "claude_code", "--event", event]
+        said = json.dumps(about | {"hook_event_name": event} | more).encode()
+        done = subprocess.run(  # noqa: S603 - this very program
+            command, input=said, capture_output=True, env=around, timeout=SECONDS_MAX, check=False
+        )
+        answer: dict[str, Any] = json.loads(done.stdout or b"{}")
+        return answer
+
+    told("SessionStart", source="startup")
+    first = told("UserPromptSubmit", prompt_id="p1", prompt="Rewrite the parser")
+    _must("decision" not in first, f"the first prompt to be let through, not {first}")
+    transcript.write_text(json.dumps(_response()) + "\n", encoding="utf-8")
+    second = told("PreToolUse", tool_name="Bash", tool_use_id="t1", tool_input={"command": "make"})
+    refusal = second.get("hookSpecificOutput", {})
+    _must(refusal.get("permissionDecision") == "deny", f"the next tool to be refused, not {second}")
+    return [
+        HookStep("UserPromptSubmit", "Rewrite the parser", "goes on"),
+        HookStep("", "the model answers: 20k in, 44k out", "counted from the transcript"),
+        HookStep("PreToolUse", "Bash: make", "stopped", str(refusal["permissionDecisionReason"])),
+    ]
+
+
+def _response() -> dict[str, object]:
+    """One response as Claude Code writes it down; at list prices it is more than a dollar."""
+    usage = {"input_tokens": 20_000, "output_tokens": 44_000}
+    message = {"id": "msg_01Demo1111111111111111", "role": "assistant", "model": "claude-opus-4-7", "content": []}
+    return {
+        "type": "assistant",
+        "sessionId": HOOK_SESSION,
+        "requestId": "req_1",
+        "uuid": "u1",
+        "timestamp": iso(time.time_ns() // 1000),
+        "message": {**message, "stop_reason": "end_turn", "usage": usage},
+    }
+
+
+def _tell_hooks(steps: list[HookStep]) -> None:
+    output.heading("The same with hooks: a session of Claude Code, $1.00, and no agent that asks")
+    output.table(
+        output.words("HOOK", [step.event or "-" for step in steps]),
+        output.prose("WHAT HAPPENS", [step.meanwhile for step in steps]),
+        output.words("ANSWER", [step.answered for step in steps]),
+    )
+    click.echo()
+    for step in steps:
+        for line in step.message.splitlines():
+            click.echo(output.safe(line, 2000) if "tallygate" in line else _wrapped(line))
 
 
 def _tell(steps: list[DemoStep]) -> None:
@@ -317,6 +396,6 @@ def demo(ctx: click.Context, program: Program, keep: Path | None) -> None:
     """Show a whole session at work.
 
     A real MCP client starts a server of its own and holds a session: start, allow, record, reroute, halt, end. Then
-    the ledger and the run log are shown.
+    the ledger and the run log are shown, and how hooks stop a client that asks nobody.
     """
     ctx.exit(run(program, keep))
