@@ -312,6 +312,7 @@ STARTERS = {
     "clients/ancestry.py",
     "clients/feed.py",
     "entrypoints/cli/client_checks.py",
+    "entrypoints/cli/demo.py",
     "entrypoints/front.py",
     "entrypoints/hook.py",
 }

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -283,6 +282,7 @@ def _hooks(program: Program, environ: Mapping[str, str], home: Path) -> list[Hoo
     around |= {"TALLYGATE_CONFIG": str(home / "config.toml"), "TALLYGATE_PROJECT_DIR": str(home)}
     with program.opened(program.settings(around, home), by="demo") as app:
         _ = app.ledger  # as the client's server makes it: a hook makes none
+        clock_us = app.runtime.services.clock_us
     about = {"session_id": HOOK_SESSION, "transcript_path": str(transcript), "cwd": str(home)}
 
     def told(event: str, **more: object) -> dict[str, Any]:
@@ -297,7 +297,7 @@ def _hooks(program: Program, environ: Mapping[str, str], home: Path) -> list[Hoo
     told("SessionStart", source="startup")
     first = told("UserPromptSubmit", prompt_id="p1", prompt="Rewrite the parser")
     _must("decision" not in first, f"the first prompt to be let through, not {first}")
-    transcript.write_text(json.dumps(_response()) + "\n", encoding="utf-8")
+    transcript.write_text(json.dumps(_response(clock_us())) + "\n", encoding="utf-8")
     second = told("PreToolUse", tool_name="Bash", tool_use_id="t1", tool_input={"command": "make"})
     refusal = second.get("hookSpecificOutput", {})
     _must(refusal.get("permissionDecision") == "deny", f"the next tool to be refused, not {second}")
@@ -308,7 +308,7 @@ def _hooks(program: Program, environ: Mapping[str, str], home: Path) -> list[Hoo
     ]
 
 
-def _response() -> dict[str, object]:
+def _response(at_us: int) -> dict[str, object]:
     """One response as Claude Code writes it down; at list prices it is more than a dollar."""
     usage = {"input_tokens": 20_000, "output_tokens": 44_000}
     message = {"id": "msg_01Demo1111111111111111", "role": "assistant", "model": "claude-opus-4-7", "content": []}
@@ -317,7 +317,7 @@ def _response() -> dict[str, object]:
         "sessionId": HOOK_SESSION,
         "requestId": "req_1",
         "uuid": "u1",
-        "timestamp": iso(time.time_ns() // 1000),
+        "timestamp": iso(at_us),
         "message": {**message, "stop_reason": "end_turn", "usage": usage},
     }
 
