@@ -99,6 +99,41 @@ def test_a_server_that_is_only_starting_is_waited_for_and_one_that_hangs_is_not(
     assert len(waited) == waits
 
 
+def test_a_server_that_died_in_its_start_is_not_asked(folder, monkeypatch):
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    made = Ear(str(folder), os.getppid(), b"/work")
+    asked = []
+    monkeypatch.setattr(hook, "servers_folder", lambda: str(folder))
+    monkeypatch.setattr(hook, "_carried", lambda port, token, *_: asked.append(token) or (0, b"", b"", 0))
+    assert hook._asked("codex", "Stop", b"{}", {}) == (0, b"", b"", 0)
+    assert asked == [made.token], "it runs"
+    token = f"{made.token.partition('.')[0]}.{process.pid}"
+    Path(made.file).write_text(Path(made.file).read_text().replace(made.token, token))
+    assert hook._asked("codex", "Stop", b"{}", {}) is None
+    assert asked == [made.token]
+    Path(made.file).with_suffix(".alive").touch()
+    assert hook._asked("codex", "Stop", b"{}", {}) is not None, "it says itself that it lives"
+    made.withdraw()
+
+
+def test_of_servers_that_say_nothing_one_is_waited_for_and_a_third_is_not_asked(folder, monkeypatch):
+    made = [Ear(str(folder), os.getppid(), b"/work") for _ in range(3)]
+    waited = []
+
+    def received(link):
+        waited.append(link.getpeername()[1])
+        raise TimeoutError
+
+    monkeypatch.setattr(hook, "servers_folder", lambda: str(folder))
+    monkeypatch.setattr(hook, "_received", received)
+    assert hook._asked("codex", "Stop", b"{}", {}) is None
+    first, second = dict.fromkeys(waited)
+    assert waited == [first] * (hook.ALONE_S // hook.ANSWER_S) + [second]
+    for each in made:
+        each.withdraw()
+
+
 def test_an_ear_is_where_the_hooks_of_its_ledger_look_and_theirs_first(folder, monkeypatch, home):
     other = Ear(str(folder), 1, b"/work")
     near = Ear(str(folder), os.getppid(), b"/other")

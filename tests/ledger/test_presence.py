@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
@@ -79,6 +80,35 @@ def test_a_server_that_is_only_starting_is_not_tidied_away(servers, age_s, has_l
     servers.sweep()
     assert servers.hook_file(SERVER).exists() is half.exists() is stays
     servers.leave()
+
+
+@pytest.mark.parametrize(
+    ("token", "host", "stays"),
+    [
+        ("t.{gone}", "", False),
+        ("t.{runs}", "", True),
+        ("t", "", True),
+        ("t.", "", True),
+        ("t.x", "", True),
+        ("t.{gone}", "another", True),
+        (f"t.{10**30}", "", False),
+    ],
+)
+def test_what_a_server_left_that_died_in_its_start_is_tidied_away_at_the_next(servers, token, host, stays):
+    name, boot = machine.here()
+    servers.announce(OTHER)
+    token = token.format(gone=ended(), runs=os.getpid())
+    servers.hook_file(SERVER).write_text(f"1 {token} 1 {host or name} {boot}\n")
+    servers.sweep()
+    assert servers.hook_file(SERVER).exists() is stays
+    servers.leave()
+
+
+def ended() -> int:
+    """The number of a process that is no more."""
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+    return process.pid
 
 
 def test_a_server_that_runs_here_is_seen(tmp_path):

@@ -25,6 +25,8 @@ ANSWER_S = 3
 # How long a server takes at most, from its first moment, to say where it hears; and how often is looked.
 STARTS_S, LOOKS_A_SECOND = 1, 100
 ALONE_S = 20
+# After so many servers that are there and say nothing no other is asked: a client waits for its hook only so long.
+SILENT_MAX = 2
 # A client runs its hooks itself or through one shell; what is further up started the client.
 NEAR, PARENTS_MAX = 2, 16
 # What clients and settings say: integrations/hook_lists.py writes it.
@@ -125,12 +127,35 @@ def _asked(client: str, event: str, data: bytes, places: dict[str, str], held: s
     servers = _servers(workspace, folder)
     if not (servers and servers[0][2].endswith(",near")):
         servers = _once_announced(servers, workspace, folder)
+    silent = 0
     for port, token, whose, alive in servers:
+        if _is_gone(token, alive):
+            continue
+        what = f"{client} {event} {whose}{held}{_foreign(places)}"
         try:
-            return _carried(port, token, alive, f"{client} {event} {whose}{held}{_foreign(places)}", workspace, data)
+            # One start is waited for; who comes after a silent one has to answer as if it had started.
+            return _carried(port, token, folder if silent else alive, what, workspace, data)
+        except TimeoutError:
+            silent += 1
+            if silent == SILENT_MAX:
+                break
         except (OSError, ValueError):
             continue
     return None
+
+
+def _is_gone(token: str, alive: str) -> bool:
+    """Whether a server died in its start: its port may be another's by now. Its token ends with its process."""
+    pid = token.partition(".")[2]
+    if not pid.isdecimal() or os.path.exists(alive):
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
 
 
 def workspace_of_client(places: dict[str, str]) -> bytes:
@@ -305,7 +330,7 @@ def _first_of(link: "_socket.socket", alive: str) -> bytes:
             if not starts:
                 raise
             starts = not os.path.exists(alive)  # one that has started by now gets its time to answer, too
-    raise OSError("the server does not start")
+    raise TimeoutError("the server does not start")
 
 
 def _received(link: "_socket.socket") -> bytes:

@@ -112,9 +112,23 @@ class ServerPresence:
         if self._own_path is None or self._path(server_id).exists():
             return False
         try:
-            return abs(self._own_path.stat().st_mtime - self.hook_file(server_id).stat().st_mtime) < STARTS_S
+            began = self.hook_file(server_id).stat().st_mtime
+            return abs(self._own_path.stat().st_mtime - began) < STARTS_S and not self._is_gone(server_id)
         except OSError:
             return False
+
+    def _is_gone(self, server_id: str) -> bool:
+        """Whether a server that has not said that it lives was a process of this machine which is no more."""
+        with self.hook_file(server_id).open("rb") as file:
+            words = file.readline(400).decode("ascii", "replace").split()
+        pid = words[1].partition(".")[2] if len(words) == 5 and tuple(words[3:]) == here() else ""
+        try:
+            os.kill(int(pid), 0)
+        except (ProcessLookupError, OverflowError):
+            return True
+        except (OSError, ValueError):
+            pass
+        return False
 
     def is_alive(self, server_id: str) -> bool:
         """Whether the server with this id still runs; removes what a dead one left."""
