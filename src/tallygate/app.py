@@ -55,6 +55,7 @@ from tallygate.settings import (
     load_settings,
     places,
 )
+from tallygate.settings.budgets import written_us
 from tallygate.settings.installed import hold, read_installed
 from tallygate.settings.load import cache_folder, places_of, work_place
 from tallygate.settings.signed import StandingOf
@@ -448,6 +449,7 @@ def runtime_of(
         zone=zone_shown(settings, around.environ),
         user=user_name(),
         rules=priced_rules(settings, exchange),
+        rule_written_us=partial(written_us, paths),
         session_limit_nanos=settings.session_budget.limit,
         session_mode=settings.session_budget.mode.value,
         default_mode=policy.budget_mode.value,

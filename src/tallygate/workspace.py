@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from tallygate.core.places import Place, Tree, parents_of
+from tallygate.core.places import WILD, Place, Tree, parents_of
 
 _POINTER_MAX = 4096
 _CONFIG_MAX = 65_536
@@ -204,6 +204,11 @@ def is_nobodys(folder: Path, home: Path) -> bool:
     """Whether a folder can be no project; where anybody may put a file, a stranger's settings would rule."""
     shared = stat.S_ISVTX | stat.S_IWOTH
     return folder in (folder.parent, home) or mode_of(folder) & shared == shared
+
+
+def is_no_folder(match: str) -> bool:
+    """Whether a match for folders, written out, names one folder that is not there."""
+    return match.startswith("/") and not any(sign in match for sign in WILD) and not stat.S_ISDIR(mode_of(Path(match)))
 
 
 def written_out(match: str, home: str) -> str:

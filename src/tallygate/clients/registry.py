@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -34,6 +35,11 @@ class Registry:
             {word: client.name for client in every for word in client.calls_itself},
             frozenset(word for client in every for word in client.says_beside),
         )
+
+    def fits(self, match: str) -> bool:
+        """Whether a name or a pattern of clients means one that is known here."""
+        wanted = client_name(self.names.meant(match))
+        return any(fnmatchcase(name, wanted) for name in self.clients)
 
     def stored(self, name: str) -> Client | None:
         """The client whose rows are stored under a name."""

@@ -238,6 +238,10 @@ class ClientNames:
                         return self._known[known]
         return None
 
+    def meant(self, match: str) -> str:
+        """The name of the client that a user's rule is for, by any name it has; a pattern or another name stays."""
+        return self.known(match) or match
+
     def _of(self, client: str) -> tuple[str, ...]:
         """All that a client is limited by: the name it has, and the one that it is known by."""
         name, known = client_name(client), self.known(client)

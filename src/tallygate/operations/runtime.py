@@ -258,6 +258,7 @@ class Workspace:
     zone: str = "UTC"
     user: str = "user"
     rules: tuple[BudgetRule, ...] = ()
+    rule_written_us: Callable[[BudgetRule], int | None] = lambda _: None
     session_limit_nanos: int = 5_000_000_000
     session_mode: str = "hard"
     default_mode: str = "hard"

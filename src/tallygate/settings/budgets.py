@@ -10,6 +10,7 @@ from tallygate.core.money import CALLS, TOKENS
 from tallygate.core.words import BudgetMode
 from tallygate.settings import checks, sections
 from tallygate.settings.declared import setting, table_of
+from tallygate.settings.model import Paths
 from tallygate.settings.source import Document, KeyPath
 
 _LIMITS = ("limit_usd", "limit", "limit_tokens", "limit_calls")
@@ -79,6 +80,14 @@ def read_budgets(document: Document, mode: BudgetMode) -> tuple[BudgetRule, ...]
             )
         )
     return tuple(found)
+
+
+def written_us(paths: Paths, rule: BudgetRule) -> int | None:
+    """When the file that has a budget was last written: since then it can have bound something."""
+    projects = (paths.project_file, *paths.outer_files)
+    files = (paths.user_file,) if rule.within is None else projects
+    times = [file.stat().st_mtime_ns // 1000 for file in files if file is not None and file.exists()]
+    return max(times, default=None)
 
 
 def _limit(document: Document, path: KeyPath, row: _Row) -> tuple[int, str]:

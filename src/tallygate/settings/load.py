@@ -6,7 +6,6 @@ import stat
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,8 +14,6 @@ from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import SettingsError
 from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.lock import LockStanding
-from tallygate.core.places import WILD
-from tallygate.core.words import client_name
 from tallygate.pricing.overrides import Discount, PriceOverride
 from tallygate.settings import checks, sections, tolerated
 from tallygate.settings.budgets import read_budgets
@@ -44,7 +41,7 @@ from tallygate.settings.variables import (
     ZONE_VARIABLE,
 )
 from tallygate.surroundings import Surroundings
-from tallygate.workspace import is_nobodys, mode_of, place_of, written_out
+from tallygate.workspace import is_no_folder, is_nobodys, mode_of, place_of, written_out
 
 UNLOCKED = LockStanding()
 PriceRow = TypeVar("PriceRow", PriceOverride, Discount)
@@ -405,13 +402,13 @@ def _placed(settings: Settings, home: Path) -> Settings:
         if rule.scope is BudgetScope.PROJECT and rule.match is not None:
             rule = replace(rule, match=written_out(rule.match, str(home)))  # noqa: PLW2901
             match = rule.match or ""
-            is_one_folder = match.startswith("/") and not any(sign in match for sign in WILD)
-            if is_one_folder and not stat.S_ISDIR(mode_of(Path(match))):
+            if is_no_folder(match):
                 notices.append(f"A [[budget]] of a project binds nothing: there is no folder {checks.short(match)}.")
         elif rule.scope is BudgetScope.CLIENT and rule.match is not None:
-            wanted = client_name(rule.match)
-            if not any(fnmatchcase(name, wanted) for name in REGISTRY.clients):
-                unknown = f"A [[budget]] of the client {checks.short(rule.match)} binds only sessions that name"
+            rule = replace(rule, match=REGISTRY.names.meant(rule.match))  # noqa: PLW2901
+            match = rule.match or ""
+            if not REGISTRY.fits(match):
+                unknown = f"A [[budget]] of the client {checks.short(match)} binds only sessions that name"
                 known = ", ".join(sorted(REGISTRY.clients))
                 notices.append(f"{unknown} themselves so; clients that Tallygate knows are {known}.")
         budgets.append(rule)

@@ -90,6 +90,11 @@ def in_force(blank: Settings, rows: str, current: Document | None) -> Settings:
     return replace(found, notices=(*found.notices, text), spoken=(*found.spoken, text))
 
 
+def is_only_tighter(paths: Paths, before: Document, after: Document) -> bool:
+    """Whether the budgets of a changed file leave nobody more than they did; what else stands there is the same."""
+    return not _budgets(*(_applied(Settings(paths), each) for each in (before, after)))[1]
+
+
 def waits_text(document: Document, waiting: list[Waiting]) -> str:
     """What of the user's file does not count yet, and what makes it count."""
     where = "No settings file of yours is there" if document.name == SIGNED_NAME else document.name

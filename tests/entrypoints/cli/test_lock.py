@@ -238,6 +238,23 @@ def test_what_else_waits_in_the_settings_file_is_not_signed_along(run, run_json,
     assert settings_here().session_budget.limit == 2 * 10**9
 
 
+def test_a_limit_that_an_agent_adds_while_locked_counts_and_is_not_signed(run, made, locked, home, monkeypatch):
+    made.session()
+    monkeypatch.setattr(whose, "is_guarded", lambda *_: True)
+    monkeypatch.setenv("CLAUDECODE", "1")
+    locked[:] = [WORDS]
+    assert run("budget", "add", "2").exit_code == 0
+    assert settings_here().session_budget.limit == 2 * 10**9
+    assert run("budget", "set", "session", "1").exit_code == 0
+    for words in (("set", "session", "30"), ("add", "50", "--soft"), ("remove", "session")):
+        assert run("budget", *words).exit_code == 7
+    assert len(locked) == 1  # nobody was asked
+    file = home / ".config" / "tallygate" / "config.toml"
+    file.write_text(file.read_text().replace("1.00", "900.00"))
+    assert settings_here().session_budget.limit == 5 * 10**9
+    assert run("verify").exit_code == 0
+
+
 def test_an_agent_is_refused_also_where_settings_leave_the_command_to_agents(run, made, locked, home, monkeypatch):
     session = made.session()
     own = UserPlaces(home, home / ".config" / "tallygate", home / ".local" / "share" / "tallygate")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tallygate.app import settings_here
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import SettingsError
-from tallygate.core.gate.rules import BudgetRule, BudgetScope
+from tallygate.core.gate.rules import BudgetRule, BudgetScope, RuleTarget, rules_that_apply
 from tallygate.core.words import BudgetMode
 from tallygate.entrypoints.cli import own_limits, whose
 from tallygate.settings.model import Paths
@@ -66,6 +70,8 @@ def test_a_limit_that_is_added_stands_at_the_end_and_in_the_list(run, run_json, 
         (("£20", "--per", "5h"), "5h-gbp", "limit = 20.00"),
         (("30", "--per", "day", "--model", "opus"), "day-model-opus", 'match = "opus"'),
         (("30", "--per", "day", "--client", "Claude Code"), "day-client-claude-code", 'match = "claude-code"'),
+        (("9", "--per", "day", "--client", "my-bot", "--anyway"), "day-client-my-bot", 'match = "my-bot"'),
+        (("9", "--per", "day", "--client", "Codex*"), "day-client-codex*", 'match = "Codex*"'),
         (("9", "--soft"), "session-soft", 'mode = "soft"'),
     ],
 )
@@ -116,6 +122,8 @@ def test_a_look_changes_nothing(run, file):
         (("add", "5", "--model", "opus"), 2, "A limit for a model needs its period."),
         (("add", "5", "--per", "day", "--model", "x", "--client", "y"), 2, "give one of the three"),
         (("add", "5", "--soft", "--hard"), 2, "two modes"),
+        (("add", "5", "--per", "day", "--client", "gemni"), 2, "No client is known as 'gemni': there are claude-code,"),
+        (("add", "5", "--per", "day", "--client", "clod*"), 2, "No client is known as 'clod*'"),
         (("set", "day", "ten"), 2, "AMOUNT must be an amount"),
         (("remove", "week"), 3, "There are: session, day."),
     ],
@@ -136,12 +144,89 @@ def test_a_file_that_cannot_be_used_stays_and_its_line_is_named(run, file, broke
         assert file.read_text() == FILE + broken
 
 
-def test_an_agent_changes_no_limit_of_the_file(run, file, monkeypatch):
+@pytest.mark.parametrize(("model", "told"), [("opuss", True), ("opus", False), ("claude-*", False)])
+def test_a_limit_for_a_model_that_nobody_lists_says_so_where_it_is_added(run, made, file, model, told):
+    made.session()
+    done = run("budget", "add", "9", "--per", "day", "--model", model)
+    assert ("this limit binds nothing" in done.stderr, done.exit_code) == (told, 0)
+
+
+@pytest.fixture
+def as_agent(monkeypatch):
     monkeypatch.setattr(whose, "is_guarded", lambda *_: True)
     monkeypatch.setenv("CLAUDECODE", "1")
-    for words in (("add", "9", "--per", "week"), ("set", "day", "90"), ("remove", "day")):
-        done = run("budget", *words)
-        assert (done.exit_code, file.read_text()) == (7, FILE)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("set", "day", "90"),
+        ("set", "session", "5.01"),
+        ("remove", "day"),
+        ("add", "9", "--soft"),
+        ("add", "9", "--per", "week", "--client", "nobody"),
+    ],
+)
+def test_an_agent_changes_no_limit_of_the_file(run, file, as_agent, words):
+    done = run("budget", *words)
+    assert (done.exit_code, file.read_text()) == (2 if "nobody" in words else 7, FILE)
+
+
+@pytest.mark.parametrize(("limit", "code"), [("5.01", 7), ("5", 0), ("4.99", 0)])
+def test_a_first_limit_for_sessions_is_an_agents_where_it_leaves_them_no_more(run, home, as_agent, limit, code):
+    assert run("budget", "add", limit).exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "now"),
+    [
+        (("add", "1", "--per", "week"), "settings.limit_added", "$1.00 a week"),
+        (("add", "900 calls"), "settings.limit_added", "900 calls a session"),
+        (("set", "day", "5"), "settings.limit_lowered", "$5.00 a day"),
+    ],
+)
+def test_a_new_limit_and_a_lower_one_are_anybodys_and_the_journal_says_whose(
+    run, made, file, as_agent, words, kind, now
+):
+    made.session()
+    assert run("budget", *words).exit_code == 0
+    assert file.read_text() != FILE
+    [(body,)] = made.app.ledger.rows("SELECT body FROM event ORDER BY seq DESC LIMIT 1")
+    event = json.loads(body)
+    assert event["kind"] == kind
+    assert (event["note"]["now"], event["note"]["beneath"]) == (now, "Claude Code (variable CLAUDECODE)")
+    assert run("verify").exit_code == 0
+
+
+@pytest.mark.parametrize("client", REGISTRY.clients.values(), ids=lambda client: client.name)
+def test_a_client_is_meant_by_each_name_that_the_program_prints(run, run_json, file, client):
+    for name in (client.title, client.name, client.stored_as, client.name.replace("-", " ").title()):
+        file.write_text(FILE)
+        assert run("budget", "add", "9", "--per", "day", "--client", name).exit_code == 0
+        assert f'match = "{client.name}"' in file.read_text()
+
+
+@pytest.mark.parametrize(
+    "name", ["Gemini CLI", "gemini-cli", "Claude", "GitHub Copilot CLI", "openai codex", "codex-mcp-client"]
+)
+def test_a_client_of_the_settings_file_is_meant_by_any_of_its_names(run, file, name):
+    known = REGISTRY.names.known(name)
+    file.write_text(f'[[budget]]\nscope = "client"\nmatch = "{name}"\nperiod = "day"\nlimit_usd = 1\n')
+    [rule] = settings_here().budgets
+    target = RuleTarget("default", str(known), "anna", names_of=REGISTRY.names.of)
+    assert [each.key for each in rules_that_apply([rule], target)] == [known]
+    again = run("budget", "add", "9", "--per", "day", "--client", str(known))
+    assert "There is such a limit already" in again.stderr
+
+
+def test_a_folder_that_is_not_there_is_told_and_one_that_is_typed_as_for_cd_is_meant(run, file, home, monkeypatch):
+    (home / "shop").mkdir()
+    monkeypatch.chdir(home / "shop")
+    done = run("budget", "add", "9", "--per", "day", "--project", ".")
+    assert "there is no folder" not in done.stderr
+    assert f'match = "{home}/shop"' in file.read_text()
+    for name in ("./x", "~/x", "/x/y"):
+        assert "there is no folder" in run("budget", "add", "9", "--per", "day", "--project", name).stderr
 
 
 def test_a_limit_that_is_passed_already_is_said_before_it_is_set(run, made, file):

@@ -78,7 +78,6 @@ def test_a_budget_that_binds_is_not_told(shop, ruled, run, run_json, rule):
 @pytest.mark.parametrize(
     ("rule", "scope", "match"),
     [
-        ('scope = "client"\nmatch = "tset-client"', "client", "tset-client"),
         ('scope = "client"\nmatch = "codex"', "client", "codex"),
         ('scope = "model"\nmatch = "claude-opus-4-8"', "model", "claude-opus-4-8"),
         ('scope = "project"\nmatch = "shopp"', "project", "shopp"),
@@ -104,6 +103,27 @@ def test_where_no_step_was_asked_about_nothing_is_told(shop, ruled, run, run_jso
     assert run_json("budget", "list")["bound_nothing"] == []
     work(asks=False)
     assert run_json("budget", "list")["bound_nothing"] == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ('scope = "client"\nmatch = "tset-client"', "client 'tset-client', day, hard, $9.00: means no client that is"),
+        ('scope = "project"\nmatch = "/nowhere/x"', "project '/nowhere/x', day, hard, $9.00: binds nothing: there is"),
+    ],
+)
+def test_a_budget_for_what_is_not_there_is_told_at_once(shop, ruled, run, rule, told):
+    ruled(rule, *BINDING[2:5])
+    assert told in run("budget", "list").stdout
+    assert (doctors(run)["state"], told in doctors(run)["found"]) == ("warn", True)
+
+
+def test_a_budget_that_was_just_added_has_not_failed_to_bind_what_was_before_it(shop, ruled, run_json):
+    work()
+    ruled('scope = "client"\nmatch = "codex"')
+    assert idle(run_json) == []
+    work()
+    assert idle(run_json) == [("client", "codex", False)]
 
 
 @pytest.mark.parametrize("match", ["claude-opus-9", "opuss", "claude-opuss-*"])

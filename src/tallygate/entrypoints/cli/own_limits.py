@@ -27,6 +27,8 @@ from tallygate.entrypoints.cli.trust import loaded_here
 from tallygate.files import make_folders, read_file
 from tallygate.files import replace as replace_file
 from tallygate.ledger.sqlite.files import is_nothing
+from tallygate.operations.budgets.change import note_tightened
+from tallygate.operations.budgets.of_settings import names_none
 from tallygate.operations.gate.first_step import dearest_first_step
 from tallygate.operations.lock import sign_settings
 from tallygate.operations.lock_book import remember_lock
@@ -40,8 +42,9 @@ from tallygate.settings.rewrite import (
     with_other_amount,
     without_limit,
 )
-from tallygate.settings.signed import users_rows
+from tallygate.settings.signed import is_only_tighter, users_rows
 from tallygate.settings.source import Document, parse_document
+from tallygate.workspace import is_no_folder, written_out
 
 _SPANS = {"day": "today", "week": "this week", "month": "this month", "never": "so far"}
 
@@ -58,6 +61,7 @@ def changes_settings(command: Command) -> Command:
 @click.option("--client", help="Only what this client spends.")
 @click.option("--model", help="Only what this model spends: an id, a pattern, or a family such as opus.")
 @click.option("--project", help="Only what is spent in this project: a folder, the end of its path, or a pattern.")
+@click.option("--anyway", is_flag=True, help="Also for a client that is not known here, which names itself so.")
 @click.option("--soft", is_flag=True, help="Warn above it, and stop nothing.")
 @click.option("--hard", is_flag=True, help="Stop above it, also where your settings let budgets only warn.")
 @changes_settings
@@ -70,6 +74,7 @@ def add(
     client: str | None,
     model: str | None,
     project: str | None,
+    anyway: bool,
     soft: bool,
     hard: bool,
     dry_run: bool,
@@ -81,7 +86,7 @@ def add(
     `budget add 50 --per day` what you spend a day, `budget add 20 --per week --project shop` a project. Every other
     line of the file stays as it is.
     """
-    scope, match = _whose(client=client, model=model, project=project, per=per)
+    scope, match = _whose(client=client, model=model, project=project, per=per, anyway=anyway)
     if soft and hard:
         raise InvalidArgument("--soft", "--soft and --hard are two modes; a limit has one.")
     amount, unit = typed_limit("LIMIT", limit)
@@ -98,7 +103,7 @@ def add(
                 hint=f"tallygate budget set {each.name} AMOUNT changes it.",
             )
     new = with_limit(own.document, rule, names_mode=soft or hard)
-    [*_, made] = limits_in(parse_document(own.document.name, new), own.settings.paths)
+    [*_, made] = limits_in(_parsed(own, new), own.settings.paths)
     return _write(program, own, new, made, Loosening.BUDGET_ADD, dry_run=dry_run, yes=yes)
 
 
@@ -156,7 +161,7 @@ def _read(program: Program) -> _Own:
 
 
 def _whose(
-    *, client: str | None, model: str | None, project: str | None, per: str | None
+    *, client: str | None, model: str | None, project: str | None, per: str | None, anyway: bool
 ) -> tuple[BudgetScope | None, str | None]:
     given = [
         (scope, match)
@@ -178,8 +183,20 @@ def _whose(
         )
     if not match or not match.isprintable():
         raise InvalidArgument(f"--{scope.value}", f"--{scope.value} must name one, not {match!r:.80}.")
-    if scope is BudgetScope.CLIENT and client_name(match) in {client_name(name) for name in REGISTRY.clients}:
-        match = client_name(match)
+    if scope is BudgetScope.CLIENT:
+        if not (REGISTRY.fits(match) or anyway):
+            raise InvalidArgument(
+                "--client",
+                f"No client is known as {match!r:.80}: there are {', '.join(sorted(REGISTRY.clients))}.",
+                hint="For one that names itself so when it connects: --anyway",
+            )
+        match = REGISTRY.names.meant(match)
+    if scope is BudgetScope.PROJECT:
+        # As it would be typed to `cd`: the file is read from anywhere.
+        if match.split("/")[0] in (".", ".."):
+            match = str(Path(match).resolve())
+        if is_no_folder(written_out(match, str(Path.home()))):
+            output.aside(f"there is no folder {match}: until there is one, this limit binds nothing.")
     return scope, match
 
 
@@ -193,7 +210,9 @@ def _period(text: str) -> str:
 
 
 def _same(rule: BudgetRule) -> tuple[object, ...]:
-    return rule.scope, rule.match, rule.unit, rule.period, rule.mode
+    is_client = rule.scope is BudgetScope.CLIENT and rule.match is not None
+    match = client_name(REGISTRY.names.meant(rule.match)) if is_client and rule.match else rule.match
+    return rule.scope, match, rule.unit, rule.period, rule.mode
 
 
 def _write(
@@ -209,7 +228,7 @@ def _write(
     if dry_run:
         output.aside("nothing was changed.")
         return 0
-    authority = program.authority(settings, of=what)
+    authority = _may(program, own, new, limit, what)
     if warnings and not yes and is_attended() and not click.confirm("Set it all the same?", err=True):
         output.aside("nothing was changed.")
         return FAILED
@@ -223,8 +242,38 @@ def _write(
     left = program.settings()
     if is_gone and limit.rule.scope is BudgetScope.SESSION and left.budgets == ():
         output.aside(f"A session has {format_amount(left.session_budget.limit)} where nothing is set.")
-    _sign(program, settings, authority)
+    if _is_tighter(own, new, limit, what) and not is_nothing(settings.paths.database):
+        with program.opened(settings) as app:
+            note_tightened(app.runtime, what, limit.name, limit.told, authority=authority)
+    if authority.beneath is None:
+        _sign(program, settings, authority)
     return 0
+
+
+def _may(program: Program, own: _Own, new: str, limit: NamedLimit, what: Loosening) -> Authority:
+    """Who changes the file. A new limit and a lower one are anybody's; while locked, the user signs them, too.
+
+    What an agent tightens beneath a lock counts without a signature, as any row does that is tighter than what was
+    signed.
+    """
+    if _is_tighter(own, new, limit, what) and (found := program.authority(own.settings)).beneath is not None:
+        return found
+    return program.authority(own.settings, of=what)
+
+
+def _is_tighter(own: _Own, new: str, limit: NamedLimit, what: Loosening) -> bool:
+    """Whether a changed file only adds a limit or lowers one, and leaves nobody more by that.
+
+    A limit for sessions takes the place of the one that they have without it, so not every new one is tighter.
+    """
+    if what is Loosening.BUDGET_SET:
+        before = own.limits[limit.index].rule.limit
+        return limit.rule.limit <= before and is_only_tighter(own.settings.paths, own.document, _parsed(own, new))
+    return what is Loosening.BUDGET_ADD and is_only_tighter(own.settings.paths, own.document, _parsed(own, new))
+
+
+def _parsed(own: _Own, text: str) -> Document:
+    return parse_document(own.document.name, text)
 
 
 def _sign(program: Program, settings: Settings, authority: Authority) -> None:
@@ -241,10 +290,14 @@ def _sign(program: Program, settings: Settings, authority: Authority) -> None:
 
 
 def _warnings(program: Program, settings: Settings, rule: BudgetRule) -> Iterator[str]:
-    """That a limit is passed already, or stops every first prompt; nothing where nobody knows."""
-    if rule.unit != "USD" or is_nothing(settings.paths.database):
+    """That a limit binds nothing, is passed already, or stops every first prompt; nothing where nobody knows."""
+    if is_nothing(settings.paths.database):
         return
     with program.opened(settings, by="cli") as app:
+        if rule.scope is BudgetScope.MODEL and names_none(app.runtime, rule):
+            yield f"no model that is listed or was used is called {rule.match}: until one is, this limit binds nothing."
+        if rule.unit != "USD":
+            return
         if rule.scope is not BudgetScope.SESSION:
             read_news(app.runtime)
             spent = spent_on_rule(app.runtime, rule, zone_of(shown_zone(settings)))

@@ -32,6 +32,11 @@ from tallygate.operations.windows import head_id, is_head, is_piece
 # What only the user may do to a budget: raise or set its limit. An agent can ask the user to, and no more.
 
 
+LIMIT_TIGHTENED = {
+    Loosening.BUDGET_ADD: "settings.limit_added",
+    Loosening.BUDGET_SET: "settings.limit_lowered",
+}
+
 # So many changes of one limit are looked through for one at the same moment.
 _CHANGES_LOOKED_AT = 1000
 
@@ -59,6 +64,15 @@ def set_budget(rt: Runtime, budget_id: str, limit: Quantity, *, reason: str, aut
     if authority.lock is not None and _raises(rt, budget_id, limit):
         authority.require(Loosening.BUDGET_SET)  # before the ledger is held: a passphrase takes its time
     return _change(rt, budget_id, limit, 0, reason=reason, authority=authority)
+
+
+def note_tightened(rt: Runtime, what: Loosening, name: str, told: str, *, authority: Authority) -> None:
+    """Write down who has put a limit into the user's settings file, or lowered one there, which is anybody's to do."""
+    note: dict[str, Value] = {"actor": authority.actor, "door": authority.door.value, "limit": name, "now": told}
+    if authority.beneath is not None:
+        note["beneath"] = authority.beneath
+    with rt.writing() as tx:
+        tx.append(LIMIT_TIGHTENED[what], [], by=rt.by, note=note)
 
 
 def _raises(rt: Runtime, budget_id: str, limit: Quantity) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.gate.rules import BudgetRule, BudgetScope, applies_to_model, from_text, may_limit
 from tallygate.core.hooks import FOUND_BY_HOOK
 from tallygate.core.model import Session, unit_number
@@ -19,6 +20,7 @@ from tallygate.operations.runtime import Runtime, every_tenant
 from tallygate.pricing.book import rows_that_lower
 from tallygate.pricing.identity import is_family, means, one_name
 from tallygate.pricing.user_prices import PriceList
+from tallygate.workspace import is_no_folder
 
 # --- unbound ---------------------------------------------------------------------------------------------------------
 # Which budgets of the settings bind nothing: one that is misspelled limits nobody, and would never be noticed.
@@ -29,11 +31,19 @@ REST_US = 30 * 24 * 3600 * 1_000_000
 ADVICE = "See how its scope and match are written: tallygate usage --by client, model or project shows the names."
 
 
+_NAMES_NONE = {
+    BudgetScope.MODEL: "means no model that is listed or was used; one that is yet to come it would bind",
+    BudgetScope.CLIENT: "means no client that is known; a session that names itself so it would bind",
+    BudgetScope.PROJECT: "binds nothing: there is no such folder",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Unbound:
     """A rule that has bound nothing since a time; `ever` where it did before, else since the ledger began.
 
-    `names_none` where it means no model that is listed or was used; of such a one no work has to tell.
+    `names_none` where it means no model that is listed or was used, no client that is known, or a folder that is not
+    there; of such a one no work has to tell.
     """
 
     rule: BudgetRule
@@ -51,7 +61,7 @@ class Unbound:
     def told(self, since: str) -> str:
         """The fact in a sentence; `since` is the time as it is shown."""
         if self.names_none:
-            return f"{self.name}: means no model that is listed or was used; one that is yet to come it would bind"
+            return f"{self.name}: {_NAMES_NONE[self.rule.scope]}"
         return f"{self.name}: has bound nothing since {since}{'' if self.ever else ', when the ledger began'}"
 
     def stated(self) -> dict[str, Any]:
@@ -97,23 +107,31 @@ def unbound(rt: Runtime) -> list[Unbound]:
         alike = (each for each in used if (each.scope, each.period, each.unit, each.mode) == kind)
         last_us = max((each.last_us for each in alike if may_limit(rule, each.scope_key)), default=None)
         # Never met. Of a model that is not even listed this is told before anything was spent; of others only once
-        # something was that could have met it.
+        # something was, since it stands there, that could have met it.
         if last_us is None:
-            names_none = _names_none(rt, rule)
-            if names_none or (worked and began):
-                found.append(Unbound(rule, since_us, ever=False, names_none=names_none))
+            is_none = names_none(rt, rule)
+            written_us = rt.workspace.rule_written_us(rule) or 0
+            if is_none or (began and written_us < max(worked, default=0)):
+                found.append(Unbound(rule, since_us, ever=False, names_none=is_none))
         elif last_us + REST_US < max(worked, default=0):
             found.append(Unbound(rule, last_us, ever=True))
     return found
 
 
-def _names_none(rt: Runtime, rule: BudgetRule) -> bool:
-    """Whether a budget of a model means none that is listed, and none that a response of any tenant names.
+def names_none(rt: Runtime, rule: BudgetRule) -> bool:
+    """Whether a budget means no client that is known, a folder that is not there, or no model.
 
+    No model is one that is not listed, and that no response of any tenant names.
     Lists have ids like `claude-opus-latest` too. Every budget of that family binds what is asked for so, and is no
     better known for it.
     """
-    if rule.scope is not BudgetScope.MODEL or rule.match is None:
+    if rule.match is None:
+        return False
+    if rule.scope is BudgetScope.CLIENT:
+        return not REGISTRY.fits(rule.match)
+    if rule.scope is BudgetScope.PROJECT:
+        return is_no_folder(rule.match)
+    if rule.scope is not BudgetScope.MODEL:
         return False
     listed = (each.id for each in rt.workspace.prices.models(as_datetime(rt.services.clock_us())))
     if any(applies_to_model(rule, model, means) for model in listed if not is_family(one_name(model))):
@@ -283,7 +301,9 @@ def _bounds(rules: tuple[BudgetRule, ...]) -> dict[str, tuple[BudgetRule, _Bound
     """The limits on each thing that rules limit, by a name of it that is the same for hard and soft ones."""
     found: dict[str, tuple[BudgetRule, _Bounds]] = {}
     for rule in rules:
-        name = replace(rule, mode=BudgetMode.HARD).budget_id("")
+        is_client = rule.scope is BudgetScope.CLIENT and rule.key is not None
+        key = REGISTRY.names.meant(str(rule.key)) if is_client else rule.key
+        name = replace(rule, mode=BudgetMode.HARD, key=key).budget_id("")
         first, bounds = found.get(name, (rule, _Bounds(unit=rule.unit)))
         found[name] = first, bounds.beside(rule.mode, rule.limit)
     return found
