@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.bills.causes import Cause, UsedResponse, drift_of, largest_first, unseen
@@ -339,14 +340,14 @@ def beside(rt: Runtime, changed: Budget) -> Beside:
             each = (budgets_now(rt, reader, one, rt.services.clock_us(), here=False) for one in opened)
             found = [budgets for budgets in each if any(b.name == changed.name for b in budgets)]
         if session is not None and not found:
-            return Beside(ended=True, goes_on=_going_on(reader, session))
+            return Beside(ended=True, goes_on=_going_on(reader, session, rt.workspace.around.cwd))
     if len(found) != 1:
         return Beside()
     return Beside(tighter=policy.tightest([b for b in found[0] if b.name != changed.name and _leaves_less(b, changed)]))
 
 
-def _going_on(reader: Reader, session: Session) -> str:
-    """How somebody goes on with a session that has ended: by its client's own command, where its folder is."""
+def _going_on(reader: Reader, session: Session, here: Path | None) -> str:
+    """How somebody who is `here` goes on with a session that has ended: by its client's own command, in its folder."""
     for client, client_session in reversed(reader.links_of(session.session_id)):
         known = REGISTRY.stored(client)
         if known is None or known.program is None:
@@ -354,7 +355,8 @@ def _going_on(reader: Reader, session: Session) -> str:
         if known.facts is not None and known.facts.begins_anew and not reader.totals(session.session_id).spent_nanos:
             return f"It never began, so there is nothing to resume: start it again in {known.title}."
         if (command := known.program.going_on(client_session)) is not None:
-            return f"To go on{'' if session.project is None else f', in {session.project}'}: {command}"
+            is_there = session.project in {None, str(here)}
+            return f"To go on{'' if is_there else f', in {session.project}'}: {command}"
     return "To go on, resume it in its client."
 
 
