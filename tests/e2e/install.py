@@ -71,7 +71,7 @@ def _installed(folder: Path, name: str) -> str | None:
 def _npm(clients: Path, folder: Path, packages: list[str]) -> None:
     npm = shutil.which("npm") or _npm_of_a_wheel(clients / WHEEL_FOLDER)
     folder.mkdir(parents=True, exist_ok=True)
-    path = os.pathsep.join((str(node_folder(clients)), os.path.dirname(npm), os.environ.get("PATH", "")))
+    path = os.pathsep.join((str(node_folder(clients)), str(Path(npm).parent), os.environ.get("PATH", "")))
     environ = {**os.environ, "PATH": path}
     trusted = next((path for path in SYSTEM_TRUST if Path(path).is_file()), None)
     if trusted is not None:
