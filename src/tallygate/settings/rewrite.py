@@ -63,7 +63,7 @@ def limits_in(document: Document, paths: Paths) -> list[NamedLimit]:
     for index, rule in enumerate(read_budgets(document, mode)):
         parts = [rule.period]
         if rule.scope not in (BudgetScope.SESSION, BudgetScope.USER):
-            parts.append(rule.scope.value)
+            parts.append("all" if rule.scope is BudgetScope.GLOBAL else rule.scope.value)
         parts += [rule.match] if rule.match is not None else []
         parts += [rule.unit] if rule.unit != "USD" else []
         plain = _NOT_IN_NAMES.sub("-", "-".join(parts).lower()).strip("-")

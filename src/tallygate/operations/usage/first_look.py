@@ -17,9 +17,9 @@ from typing import Any, NamedTuple, NoReturn, cast
 
 from tallygate import __version__
 from tallygate.clients.feed import FileToRead, pieces, pieces_together
-from tallygate.clients.kept import KeptReadings, batches_of
+from tallygate.clients.kept import FileKey, KeptReadings, batches_of
 from tallygate.clients.packing import packed
-from tallygate.clients.reading.files import Batch, FileState, nothing
+from tallygate.clients.reading.files import Batch, FileState, TranscriptFile, nothing
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.gate.lifecycle import CallAnomaly
@@ -361,7 +361,7 @@ def look(
     kept = KeptReadings(folder, __version__)
     found = kept.begin() if reading else kept.load()
     with closing(kept), uncollected():
-        for file in files_of(clients, environ, home) if found else ():
+        for file in _seen_so_far(found, clients, environ, home):
             for batch in batches_of(found, file):
                 first.take(rt, reading_of(file, batch))
         if reading:
@@ -372,6 +372,19 @@ def look(
                 take_all(read, _Looking(rt, first, kept, wanted, report), progress)
         first.finish(rt)
     return report
+
+
+def _seen_so_far(
+    found: Mapping[FileKey, list[bytes]], clients: Sequence[str] | None, environ: Mapping[str, str], home: Path
+) -> Iterator[TranscriptFile]:
+    """The files of which something was kept, those that variables name no more last: a ledger keeps them."""
+    listed = set()
+    for file in files_of(clients, environ, home) if found else ():
+        listed.add((file.client, str(file.path)))
+        yield file
+    for client, path in found:
+        if (client, path) not in listed and (not clients or client in clients):
+            yield TranscriptFile(client, Path(path))
 
 
 class _Looking(Told):
