@@ -440,3 +440,13 @@ def test_a_model_is_one_line_in_all_its_spellings(run_json, home):
         "claude-opus-4-7": 4, "claude-opus-4-8": 1, "qwen3-coder": 1, "qwen3-coder:free": 1, "My-Model": 1,
     }  # fmt: skip
     assert run_json("usage", "--model", "claude-opus-4-7")["total"]["responses"] == 4
+
+
+def test_what_was_seen_before_a_variable_named_another_place_goes_on_counting(run_json, home, tmp_path, monkeypatch):
+    """Before there is a ledger as with one: a look from another terminal takes nothing away."""
+    write_claude(home, [1, 2], "a")
+    before = run_json("usage")["total"]
+    (tmp_path / "other" / "projects").mkdir(parents=True)
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(tmp_path / "other"))
+    assert run_json("usage")["total"] == before
+    assert before["responses"] == 2
