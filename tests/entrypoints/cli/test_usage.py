@@ -442,11 +442,13 @@ def test_a_model_is_one_line_in_all_its_spellings(run_json, home):
     assert run_json("usage", "--model", "claude-opus-4-7")["total"]["responses"] == 4
 
 
-def test_what_was_seen_before_a_variable_named_another_place_goes_on_counting(run_json, home, tmp_path, monkeypatch):
+def test_what_was_seen_where_a_variable_named_another_place_goes_on_counting(run_json, home, tmp_path, monkeypatch):
     """Before there is a ledger as with one: a look from another terminal takes nothing away."""
     write_claude(home, [1, 2], "a")
-    before = run_json("usage")["total"]
-    (tmp_path / "other" / "projects").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    (home / ".claude" / "projects").rename(tmp_path / "other" / "projects")
     monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(tmp_path / "other"))
+    before = run_json("usage")["total"]
+    monkeypatch.delenv("CLAUDE_CONFIG_DIR")
     assert run_json("usage")["total"] == before
     assert before["responses"] == 2
