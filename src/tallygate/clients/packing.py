@@ -14,13 +14,14 @@ from tallygate.clients.reading.lines import ReadReport, Skip
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Tokens
 from tallygate.core.moments import as_datetime, microseconds
+from tallygate.core.plan import PlanSource, PlanWindow
 from tallygate.core.usage import ModelTotal, ObservedUsage, Quality, SessionCheck
 
 _QUALITIES = {quality.value: quality for quality in Quality}
 _SKIPS = {skip.value: skip for skip in Skip}
 
 # Another number where bytes mean something else than before.
-FORMAT = 1
+FORMAT = 2
 
 _COUNTED_BY = -2  # among the fields of a row, from the end
 
@@ -39,13 +40,15 @@ def packed(batch: Batch) -> bytes:
             (report.bytes_read, report.rows, skipped, report.unfinished, report.session),
             [_packed_check(check) for check in batch.checks],
             batch.anew,
+            [_packed_window(told) for told in batch.plan],
         )
     )
 
 
 def unpacked(data: bytes) -> Batch:
     """A batch from its bytes. Raises `ValueError`, `EOFError` or `TypeError` where they are none."""
-    rows, position, change, (bytes_read, count, skipped, unfinished, of_session), checks, anew = marshal.loads(data)  # noqa: S302  # plain values: nothing in them is run
+    rows, position, change, counted, checks, anew, plan = marshal.loads(data)  # noqa: S302  # plain values: nothing in them is run
+    bytes_read, count, skipped, unfinished, of_session = counted
     report = ReadReport(bytes_read, count, unfinished=unfinished, session=of_session)
     report.skipped.update({_SKIPS[reason]: number for reason, number in skipped})
     taken = []
@@ -64,6 +67,7 @@ def unpacked(data: bytes) -> Batch:
         report,
         tuple([_check(*check) for check in checks]),
         anew,
+        tuple([_window(*told) for told in plan]),
     )
 
 
@@ -77,6 +81,15 @@ def _packed_row(row: ObservedUsage) -> Packed:
         row.project, row.version, row.provider, None if row.counted_by is None else row.counted_by.text,
         tuple(map(str, row.odd)) if row.odd else (),
     )  # fmt: skip
+
+
+def _packed_window(told: PlanWindow) -> Packed:
+    return (told.client, told.limit, told.minutes, told.used, told.at_us, told.resets_us, told.source.value, told.plan)
+
+
+def _window(client: str, limit: str, minutes: int, used: int, at_us: int, *rest: Any) -> PlanWindow:
+    resets_us, source, plan = rest
+    return PlanWindow(client, limit, minutes, used, at_us, resets_us, PlanSource(source), plan)
 
 
 def _packed_check(check: SessionCheck) -> Packed:

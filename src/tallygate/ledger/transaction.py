@@ -18,6 +18,7 @@ from tallygate.ledger.rows import Execute, ExecuteMany
 from tallygate.ledger.store.bills import BillReads
 from tallygate.ledger.store.checks import CheckReads, CheckWrites
 from tallygate.ledger.store.learning import CalibrationReads
+from tallygate.ledger.store.plan import PlanReads, PlanWrites
 from tallygate.ledger.store.proof import NEWEST_LOCK, AttestReads, AttestWrites, LockReads
 from tallygate.ledger.store.sessions import LimitReads, ReportReads, TenantReads
 from tallygate.ledger.store.spending import SpendReads
@@ -165,6 +166,7 @@ class StoreReader(
     LockReads,
     WindowReads,
     ReportReads,
+    PlanReads,
 ):
     """Reads of one tenant's rows, through any database that takes `:named` parameters."""
 
@@ -267,7 +269,7 @@ class StoreReader(
         return [QueuedLine(*row) for row in self._all(SELECT_QUEUE, limit=limit)]
 
 
-class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites):
+class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites, PlanWrites):
     """A write transaction: the reads, and `append`, which is the only way anything changes."""
 
     def __init__(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from tallygate.clients.codex.client import DELTA, LAST, RECORD
+from tallygate.clients.codex.plan import windows_told
 from tallygate.clients.codex.thread import (
     NONE,
     Counts,
@@ -148,7 +149,10 @@ class CodexReader(files.TranscriptReader):
         kind = _kind_of(top, payload)
         thread, odd = self._thread, set[str]()
         if kind == "token_count":
-            self._snapshot(self.when(top.get("timestamp"), odd), lines.part(payload, "info", odd), odd)
+            at = self.when(top.get("timestamp"), odd)
+            self._snapshot(at, lines.part(payload, "info", odd), odd)
+            if not thread.replaying and lines.Odd.NO_TIME not in odd:
+                self.plan += windows_told(lines.inner(payload, "rate_limits"), at)
         elif kind == "response_item":
             if str(payload.get("type")).encode() in _CALLS:
                 self._call_made(lines.name(payload.get("call_id")))

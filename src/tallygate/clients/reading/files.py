@@ -29,6 +29,7 @@ from tallygate.clients.reading.lines import (
     records_of,
 )
 from tallygate.clients.reading.packed import narrowed, unpacker_of
+from tallygate.core.plan import PlanWindow, last_of_quarters
 from tallygate.core.usage import ObservedUsage, SessionCheck
 from tallygate.files import open_regular
 
@@ -206,6 +207,7 @@ class Batch:
     report: ReadReport
     checks: tuple[SessionCheck, ...] = ()
     anew: bool = False  # the first batch of a file that is read from its start
+    plan: tuple[PlanWindow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +269,7 @@ class TranscriptReader(ABC):
     def __init__(self, *, skipping: bool = False) -> None:
         self.report = ReadReport()
         self.checks: list[SessionCheck] = []
+        self.plan: list[PlanWindow] = []
         self.splitter = LineSplitter(skipping=skipping)
         # When the file was written last, for what has no time; known to whoever reads the file.
         self.written_at: datetime | None = None
@@ -518,7 +521,8 @@ def _batch(
     report, reader.report = reader.report, ReadReport()
     report.session = reader.whose()
     checks, reader.checks = tuple(reader.checks), []
-    return Batch(tuple(rows), position, tail.change, report, checks, anew)
+    plan, reader.plan = tuple(last_of_quarters(reader.plan)), []
+    return Batch(tuple(rows), position, tail.change, report, checks, anew, plan)
 
 
 _NOTHING = {FileState.UNREADABLE: Skip.BAD_FILE, FileState.NOT_REGULAR: Skip.NO_FILE}

@@ -27,6 +27,7 @@ from tallygate.ledger.rows import COLUMNS
 from tallygate.ledger.sqlite.database import SqliteLedger, translated
 from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, migrate, migrations, prepare
 from tallygate.ledger.store.checks import CHECK_COLUMNS
+from tallygate.ledger.store.plan import HISTORY_COLUMNS, PLAN_COLUMNS
 from tallygate.ledger.store.proof import ATTESTATION_COLUMNS, SIGNING_KEY_COLUMNS
 from tallygate.ledger.transaction import INSERT_EVENT
 
@@ -39,6 +40,7 @@ UNREAD = ("tenant", "path", "client", "client_session", "why", "records", "unfin
 QUEUE_LEFT_OUT = "lines of the run log that were not written yet"
 UNREAD_LEFT_OUT = "what could not be read of transcripts: `tallygate sync` tells it where they are read again"
 CHECKS_LEFT_OUT = "what clients stated as their sessions' totals"
+PLAN_LEFT_OUT = "how much of plans was used: it is told again with the next response"
 ATTESTATIONS_LEFT_OUT = "attestations: `tallygate attest list` makes those of the events that are left again"
 POSITIONS_LEFT_OUT = "how far transcripts were read: they are read again, and no response counts twice"
 RESTORE = "Nothing was replaced. Restore a backup; a ledger without its events would be one with nothing spent."
@@ -276,6 +278,8 @@ def _keep_facts(damaged: sqlite3.Connection, made: sqlite3.Connection, chains: _
     for table, names, said in (
         ("unread_file", UNREAD, UNREAD_LEFT_OUT),
         ("session_check", CHECK_COLUMNS, CHECKS_LEFT_OUT),
+        ("plan_window", PLAN_COLUMNS, PLAN_LEFT_OUT),
+        ("plan_history", HISTORY_COLUMNS, PLAN_LEFT_OUT),
     ):
         try:
             kept = damaged.execute(f"SELECT {', '.join(names)} FROM {table}").fetchall()

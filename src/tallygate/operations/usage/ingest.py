@@ -16,6 +16,7 @@ from tallygate.core.costing import Price, Tokens, basis_of
 from tallygate.core.model import Session
 from tallygate.core.moments import is_ahead, microseconds
 from tallygate.core.money import AMOUNT_NANOS_MAX
+from tallygate.core.plan import PlanWindow
 from tallygate.core.sessions import grown, session_for
 from tallygate.core.sums import Unread
 from tallygate.core.usage import (
@@ -71,6 +72,7 @@ class FileReading:
     session: str | None = None
     anew: bool = False
     mark: str | None = None
+    plan: Sequence[PlanWindow] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +113,8 @@ def reading_of(file: TranscriptFile, batch: Batch) -> FileReading:
     lost = {reason: count for reason, count in skipped.items() if reason in LOST}
     position = None if batch.position is None else batch.position.as_json()
     unread = Unread(lost, report.unfinished)
-    return FileReading(
-        file.client, key_of(file.path), batch.rows, position, skipped, batch.checks, unread, report.session, batch.anew
-    )
+    reading = FileReading(file.client, key_of(file.path), batch.rows, position, skipped, batch.checks, unread)
+    return replace(reading, session=report.session, anew=batch.anew, plan=batch.plan)
 
 
 def ingest(rt: Runtime, reading: FileReading) -> IngestResult:
@@ -161,6 +162,8 @@ def ingest_all(rt: Runtime, readings: Sequence[FileReading]) -> IngestResult:
                 tx.save_unread(reading.path, reading.client, reading.session, unread, anew=reading.anew)
             for check in reading.checks:
                 tx.save_check(check)
+            for told in reading.plan:
+                tx.save_plan(told)
     # Only now: a commit that fails takes their rows back.
     rt.known_prices().update(prices)
     return taken
