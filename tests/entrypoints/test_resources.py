@@ -12,7 +12,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import INTERNAL_ERROR, INVALID_PARAMS
 from tests.docs.pages import ROOT
 from tests.operations.usage.test_ingest import PROJECT, response, take
-from tests.world import the_user
+from tests.world import MINUTE, the_user
 
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerUnavailable
@@ -26,7 +26,7 @@ from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.sessions.ending import end_session
 
 ERAS = pytest.mark.parametrize("mode", ["legacy", "auto"])
-FIXED = ("tally://sessions", "tally://policy")
+FIXED = ("tally://sessions", "tally://policy", "tally://history")
 TEMPLATES = ["tally://session/{session_id}", "tally://drift/{session_id}"]
 
 
@@ -206,6 +206,22 @@ def test_the_policy_says_what_an_agent_meets(world, mode):
 
 
 @ERAS
+def test_history_says_what_ended_sessions_came_to_and_not_what_they_were_for(world, mode):
+    for dollars in range(1, 11):
+        session = world.start("50", task_summary="a secret plan")
+        record_usage(world.rt, UsageReport(world.ask(session, 1000 * dollars).call_id, Tokens(1000 * dollars)))
+        end_session(world.rt, session)
+    assert read(world, "tally://history", mode=mode)["sessions"]["of_last"] == 0  # an hour ago they may go on
+    world.clock.forward(2 * 60 * MINUTE)
+    assert read(world, "tally://history", mode=mode) == {
+        "currency": "USD",
+        "sessions": {
+            "ended": 10, "of_last": 10, "half_below": 6, "nine_in_ten_below": 10, "three_in_four": None,
+        },
+    }  # fmt: skip
+
+
+@ERAS
 @pytest.mark.parametrize("name", ["session_x_2026-01-01_00", "%1b%5b31m", "x" * 5000, "..%2f..%2fetc"])
 def test_an_unknown_session_is_a_resource_that_is_not_there(world, mode, name):
     for place in ("session", "drift"):
@@ -278,7 +294,8 @@ def test_every_field_of_a_resource_is_in_the_guide(world):
     guide = (ROOT / "docs" / "guides" / "resources.md").read_text(encoding="utf-8")
     (line,) = read(world, "tally://sessions")["sessions"]
     fields = {*line, *read(world, f"tally://session/{session}"), *read(world, "tally://policy")}
-    fields |= {*read(world, f"tally://drift/{session}")}
+    history = read(world, "tally://history")
+    fields |= {*read(world, f"tally://drift/{session}"), *history, *history["sessions"], "low", "high", "tried", "fell"}
     assert {field for field in fields if f"`{field}`" not in guide} == set()
 
 

@@ -61,6 +61,7 @@ FREE: Mapping[str, str] = {
     "doctor": "reads; --rebuild is listed",
     "drift": "reads; --apply is listed",
     "estimate": "reads",
+    "history": "reads",
     "hook": "what clients run",
     "import fetch": "adds what a provider states",
     "import list": "reads",

@@ -86,6 +86,8 @@ def asked(small) -> list[tuple[str, list[str]]]:
         ("usage", ["--by", "tenant"]),
         ("usage", ["--since", "2999-01-01"]),
         ("report", []),
+        ("history", []),
+        ("history", ["--all"]),
         ("usage anomalies", []),
         ("sessions list", []),
         ("sessions show", [small.worked, "--calls"]),

@@ -26,6 +26,7 @@ COMMANDS = {
         "usage": "usage:usage",
         "report": "usage:report",
         "sessions": "sessions:sessions",
+        "history": "history:history",
         "why": "why:why",
         "budget": "budget:budget",
         "off": "switch:off",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("tallygate.mcp")
 
 SESSIONS, SESSION, POLICY = "tally://sessions", "tally://session/{session_id}", "tally://policy"
+HISTORY = "tally://history"
 SESSIONS_MAX = 50
 NAME_MAX = 120
 TASK_MAX = 4000
@@ -91,6 +92,14 @@ class ResourceState:
         ladder = runtime.workspace.ladder(view.session.client)
         return {**_view(view), "ladder": [_name(model) for model in ladder]}
 
+    def history(self) -> dict[str, Any]:
+        """What sessions of this project came to; what agents said that they were for stays out."""
+        from tallygate.operations.views.history import cost_history
+
+        runtime, _ = self._now()
+        usable(runtime)
+        return {"currency": "USD", "sessions": cost_history(runtime).sessions.stated()}
+
     def policy(self) -> dict[str, Any]:
         """What the user has decided that an agent meets."""
         runtime, unknown_price = self._now()
@@ -128,6 +137,7 @@ def attach(server: MCPServer, now: Now) -> None:
     for uri, name, title, description, answer in (
         (SESSIONS, "sessions", "Open sessions", "Open sessions with what is left of their budgets.", state.sessions),
         (POLICY, "policy", "Settings in force", "Thresholds and rules that the gate follows.", state.policy),
+        (HISTORY, "history", "What sessions came to", "What ended sessions of this project cost.", state.history),
     ):
         server.add_resource(
             FunctionResource(

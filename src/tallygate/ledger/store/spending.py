@@ -30,6 +30,10 @@ SELECT_BOOKED_SUMS = (
 SELECT_RATES = (
     "SELECT session_id, currency, usd_nanos, rate_day FROM session WHERE tenant = :tenant AND currency <> 'USD'"
 )
+SELECT_TASKS = (
+    "SELECT session_id, task_summary FROM session WHERE tenant = :tenant AND started_us >= :from_us"
+    " AND task_summary IS NOT NULL"
+)
 SELECT_BOOKED_CALLS = (
     f"SELECT {rows.CALL.select('c')} FROM call c WHERE c.tenant = :tenant"
     " AND c.at_us >= :from_us AND c.at_us < :until_us AND c.cost_basis IN ('actual', 'estimate')"
@@ -60,6 +64,10 @@ class SpendReads(Statements):
     def session_rates(self) -> dict[str, tuple[str, int, str | None]]:
         """The sessions in another currency than dollars: which, how many nano-dollars one unit is, by whose day."""
         return {row[0]: (row[1], row[2], row[3]) for row in self._all(SELECT_RATES)}
+
+    def tasks_since(self, from_us: int) -> dict[str | None, str]:
+        """What agents said of the sessions begun since a time, by session: what each was for."""
+        return dict(self._all(SELECT_TASKS, from_us=from_us))
 
     def spend_next(self, from_us: int, until_us: int) -> int | None:
         """When the first thing in a span was spent."""

@@ -313,6 +313,9 @@ class FirstLook:
     def booked_sums(self, _from_us: int, _until_us: int) -> list[UsageSum]:
         return []
 
+    def tasks_since(self, _from_us: int) -> dict[str | None, str]:
+        return {}
+
     def session_rates(self) -> dict[str, tuple[str, int, str | None]]:
         return {}
 

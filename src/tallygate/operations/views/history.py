@@ -1,4 +1,4 @@
-"""What somebody has spent so far: limits that would have fitted it, and the first thing that they are shown."""
+"""What somebody has spent so far: limits that would have fitted it, what is shown first, and what sessions came to."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 from datetime import tzinfo
 
 from tallygate.core.gate.rules import BudgetRule, BudgetScope, rolling_us, window_of
+from tallygate.core.history import ENOUGH, LAST, EndedSession, JobSpread, Spread, jobs, spread
 from tallygate.core.proposals import ANEW_AFTER, ANEW_FOR, STOPPED_OF, Proposal, Proposals, is_due, proposals
-from tallygate.core.words import SessionState
+from tallygate.core.sums import UsageFilter, UsageSum
+from tallygate.core.words import SessionState, client_name
+from tallygate.ledger.port import Reader
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.overview import list_sessions
-from tallygate.operations.views.usage import UsageView, UsageWanted, list_usage
+from tallygate.operations.views.usage import UsageView, UsageWanted, folders_of, list_usage, project_name
 from tallygate.reports.usage import By, UsageLine, period_of
 
 # A session that wrote nothing for so long has ended, as far as its costs say what a session costs.
@@ -108,3 +111,79 @@ def _spent(rt: Runtime, from_us: int, until_us: int, zone: tzinfo) -> UsageLine:
 
 def _usage(rt: Runtime, by: By, from_us: int, until_us: int, zone: tzinfo) -> UsageView:
     return list_usage(rt, UsageWanted(from_us, until_us), by=by, zone=zone, limit=_ALL)
+
+
+# --- what sessions came to -------------------------------------------------------------------------------------------
+
+_MONTHS_US = _YEAR_US // 4
+_PROJECTS_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class CostHistory:
+    """What sessions came to: of one project, or of all with each of them; and the jobs that come again and again.
+
+    `place` is what was asked about, None where that is everything. `unlike` are ended sessions outside of it.
+    """
+
+    place: str | None
+    sessions: Spread
+    projects: list[tuple[str | None, Spread]]
+    jobs: list[JobSpread]
+    unlike: int = 0
+
+
+def here(rt: Runtime) -> str | None:
+    """The project of this work as reports call it, else its folder; None where there is neither."""
+    return project_name(rt, rt.workspace.project or rt.workspace.folder)
+
+
+def cost_history(rt: Runtime, project: str | None = None, *, everything: bool = False) -> CostHistory:
+    """What the last ended sessions came to: those of a project, of the one here, or of all.
+
+    As much of the past is read as it takes: a quarter of a year, and the whole one where too few have ended in that.
+    """
+    now_us = rt.services.clock_us()
+    with rt.reading() as reader:
+        places = None if everything else _places(rt, reader, project)
+        for span_us in (_MONTHS_US, _YEAR_US):
+            ended = _ended(rt, reader, now_us - span_us, now_us)
+            chosen = [each for each in ended if places is None or each.project in places]
+            if len(chosen) >= LAST:
+                break
+    by_project: dict[str | None, list[int]] = {}
+    for each in chosen:
+        by_project.setdefault(each.project, []).append(each.cost_nanos)
+    projects = [(name, spread(costs)) for name, costs in by_project.items()] if everything else []
+    projects.sort(key=lambda each: (-each[1].ended, each[0] or ""))
+    return CostHistory(
+        place=None if everything else project or here(rt),
+        sessions=spread([each.cost_nanos for each in chosen]),
+        projects=[each for each in projects if each[1].known >= ENOUGH][:_PROJECTS_SHOWN],
+        jobs=jobs(chosen),
+        unlike=len(ended) - len(chosen),
+    )
+
+
+def _places(rt: Runtime, reader: Reader, project: str | None) -> frozenset[str | None]:
+    """The names under which reports list the project that is meant; where nothing is known of it, its own."""
+    if project is None:
+        return frozenset({here(rt)})
+    return frozenset(project_name(rt, folder) for folder in folders_of(rt, reader.usage_folders(), project)) | {project}
+
+
+def _ended(rt: Runtime, reader: Reader, from_us: int, now_us: int) -> list[EndedSession]:
+    """The sessions of clients that cost something in a span and have ended, in the order in which they did."""
+    found: dict[tuple[str | None, str | None], list[UsageSum]] = {}
+    for each in (*reader.usage_sums(UsageFilter(from_us, now_us + 1)), *reader.booked_sums(from_us, now_us + 1)):
+        client = None if each.client is None else client_name(each.client)
+        found.setdefault((client, each.session), []).append(each)
+    tasks = reader.tasks_since(from_us)
+    ended = []
+    for (client, _), parts in found.items():
+        cost, last_us = sum(each.nanos for each in parts), max(each.last_us for each in parts)
+        if cost > 0 and last_us <= now_us - ENDED_AFTER_US:
+            mostly = max(parts, key=lambda each: each.nanos)
+            said = [tasks[each.session_id] for each in parts if each.session_id in tasks]
+            ended.append(EndedSession(last_us, cost, client, project_name(rt, mostly.folder), next(iter(said), None)))
+    return sorted(ended, key=lambda each: each.at_us)
