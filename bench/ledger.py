@@ -18,6 +18,7 @@ from pathlib import Path
 from bench.figures import Ratio, microseconds, percentile, report
 from bench.fill import LIMIT, MODEL, open_in, reserved
 from bench.wire import environment
+from tallygate.ledger.sqlite.database import LOG_PAGES
 from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.sessions.opening import Opening, start_session
 
@@ -31,7 +32,7 @@ class Bare:
         self.connection = sqlite3.connect(path, isolation_level=None)
         self.connection.execute("PRAGMA journal_mode = WAL")
         self.connection.execute("PRAGMA synchronous = FULL")
-        self.connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        self.connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         self.connection.execute("CREATE TABLE IF NOT EXISTS bare (id INTEGER PRIMARY KEY, text TEXT) STRICT")
 
     def insert(self) -> None:

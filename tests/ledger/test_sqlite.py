@@ -17,7 +17,7 @@ from tallygate.core.usage import ObservedUsage
 from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.port import Delete, Insert, LedgerBusy, StoredUsage, Update
 from tallygate.ledger.rows import COLUMNS, from_usage
-from tallygate.ledger.sqlite.database import SqliteLedger
+from tallygate.ledger.sqlite.database import LOG_PAGES, SqliteLedger
 from tallygate.ledger.sqlite.deferred import DeferredLedger
 from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, migrations, statements
 from tallygate.operations.gate.authorize import StatedStep, authorize
@@ -121,6 +121,18 @@ def test_the_file_is_opened_with_the_safe_settings(tmp_path, durability, level):
         "application_id": APPLICATION_ID,
     }
     ledger.close()
+
+
+def test_a_long_session_writes_its_log_over_and_over_and_does_not_extend_it(world):
+    session_id = world.start("100")
+    log = world.ledger.path.with_name(world.ledger.path.name + "-wal")
+    sizes = []
+    for _ in range(3):
+        for _ in range(LOG_PAGES // 5):
+            authorize(world.rt, StatedStep(session_id, "edit"))
+        sizes.append(log.stat().st_size)
+    assert sizes[0] == sizes[1] == sizes[2]
+    assert audit(world.ledger) == []
 
 
 def test_a_ledger_that_is_removed_or_replaced_while_in_use_is_not_counted_into(world):

@@ -18,7 +18,7 @@ import stat
 import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Self
 
 import anyio
@@ -40,6 +40,7 @@ from tallygate.clients.other_end import other_end
 from tallygate.entrypoints.first_answers import FirstAnswers
 from tallygate.entrypoints.front import Behind
 from tallygate.entrypoints.mcp_server import requests
+from tallygate.entrypoints.mcp_server.quick_answers import QuickAnswers
 
 # A request is small; what is longer than this is no request, and must not fill the memory.
 LINE_BYTES_MAX = 16 * 2**20
@@ -50,6 +51,8 @@ ORPHAN_SILENCE_S = 12
 # How long requests may take that were read before the input ended, and how often is looked whether anybody still
 # reads; how many looks in a row an answer waits for a client that has closed its end and takes nothing.
 LAST_ANSWERS_S, LOOK_MS, LAST_LOOKS = 30, 200, 150
+# How many calls are answered at once before others have a turn.
+TURNS = 16
 TOO_LONG = {
     "jsonrpc": "2.0",
     "id": None,
@@ -80,7 +83,7 @@ def run(server: MCPServer, parent: int, behind: Behind | None = None, first: Fir
             out = Answers(write_to, read_from)
             lines = StdioLines(read_from, out, parent, behind, first)
             try:
-                await _serve_between(server, lines.messages(), out, out.has_reader)
+                await _serve_between(server, lines.messages(), out, out.has_reader, QuickAnswers(server))
             finally:
                 out.close()
 
@@ -90,10 +93,14 @@ def run(server: MCPServer, parent: int, behind: Behind | None = None, first: Fir
         pass  # nobody reads answers any more, so nobody asks
 
 
-async def _serve_between(server: MCPServer, reading: Any, writing: Any, has_reader: Callable[[], bool]) -> None:
+async def _serve_between(
+    server: MCPServer, reading: Any, writing: Any, has_reader: Callable[[], bool], quick: QuickAnswers | None = None
+) -> None:
+    """Let the SDK serve between two streams; what is `quick` is answered before it hears of it."""
     unanswered = Unanswered(has_reader)
+    asking = Asking(reading, unanswered) if quick is None else AskingQuickly(reading, unanswered, quick, writing)
     low = server._lowlevel_server  # noqa: SLF001  # as the SDK's own way of serving does
-    await low.run(Asking(reading, unanswered), Answering(writing, unanswered), low.create_initialization_options())
+    await low.run(asking, Answering(writing, unanswered, quick), low.create_initialization_options())
 
 
 @contextmanager
@@ -150,6 +157,17 @@ class Unanswered:
                 pass
         if self._until is not None:
             self._news.set()
+
+    def waits_for_one(self, item: SessionMessage | Exception) -> bool:
+        """Whether of all requests this one alone has no answer yet."""
+        message = None if isinstance(item, Exception) else item.message
+        return isinstance(message, JSONRPCRequest) and self._open.total() == 1
+
+    def settled(self, item: SessionMessage | Exception) -> None:
+        """Note that a request has its answer."""
+        message = None if isinstance(item, Exception) else item.message
+        if isinstance(message, JSONRPCRequest):
+            self._over(message.id)
 
     def _over(self, number: RequestId) -> None:
         self._open[number] -= 1
@@ -219,17 +237,45 @@ class Asking:
         await self.aclose()
 
 
+class AskingQuickly(Asking):
+    """The same without the calls that are answered at once."""
+
+    def __init__(self, reading: Any, unanswered: Unanswered, quick: QuickAnswers, answers: Answers) -> None:
+        super().__init__(reading, unanswered)
+        self._quick = quick
+        self._answers = answers
+        self._in_a_row = 0
+
+    async def receive(self) -> SessionMessage | Exception:
+        while True:
+            item = await super().receive()
+            # What waits may have been asked before, and what is asked later must not overtake it.
+            line = self._quick.answer(item) if self._unanswered.waits_for_one(item) else None
+            if line is None:
+                self._quick.heard(item)
+                return item
+            with suppress(anyio.BrokenResourceError):  # then the reading ends, too
+                await self._answers.send_whole(line)
+            self._unanswered.settled(item)
+            self._in_a_row += 1
+            if self._in_a_row % TURNS == 0:
+                await asyncio.sleep(0)  # whoever asks without a pause leaves the others a turn, too
+
+
 class Answering:
     """What the client is told, as the SDK writes it."""
 
-    def __init__(self, writing: Any, unanswered: Unanswered) -> None:
+    def __init__(self, writing: Any, unanswered: Unanswered, quick: QuickAnswers | None = None) -> None:
         self._writing = writing
         self._unanswered = unanswered
+        self._quick = quick
 
     async def send(self, item: SessionMessage, /) -> None:
         """Hand on one message."""
         await self._writing.send(item)
         self._unanswered.said(item)
+        if self._quick is not None:
+            self._quick.said(item)
 
     async def aclose(self) -> None:
         """Write no more."""

@@ -145,13 +145,20 @@ def compact(payload: Mapping[str, Any]) -> str:
 def caller_of(context: Context[Any, Any]) -> Caller:
     """The client's name and its id for this call, from what the protocol carries."""
     request = context.request_context
-    meta: Mapping[str, Any] = request.meta or {}
+    return caller_in(request.meta or {}, name_of(getattr(request.session, "client_params", None)))
+
+
+def name_of(client: Any) -> str:
+    """A client's name by its greeting, or by what it writes into each request instead."""
+    return getattr(getattr(client, "client_info", None), "name", None) or "unknown"
+
+
+def caller_in(meta: Mapping[str, Any], client: str) -> Caller:
+    """Who calls, by what a request says beside its arguments."""
     key = next((str(meta[name])[:KEY_MAX] for name in KEY_META if isinstance(meta.get(name), str)), None)
-    parameters = getattr(request.session, "client_params", None)
-    info = getattr(parameters, "client_info", None)
     session = meta.get(SESSION_META)
     return Caller(
-        client=getattr(info, "name", None) or "unknown",
+        client=client,
         key=key or None,
         client_session=session[:KEY_MAX] if isinstance(session, str) and session else None,
     )

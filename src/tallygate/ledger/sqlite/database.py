@@ -42,6 +42,9 @@ _ERRORS = {
 }
 
 _PAUSE_S, _STARTING_MS = 0.02, 8_000
+# A log that grows costs each commit a second wait for the disk, for the file's new length. From so many pages on, about
+# eighty steps, it is written into the ledger and then over again; in fewer, that would be most of the writing.
+LOG_PAGES = 500
 # Another number each time: the same bytes again would not be written.
 PROVE = "INSERT INTO proof (one, written) VALUES (1, 1) ON CONFLICT (one) DO UPDATE SET written = written % 1000000 + 1"
 
@@ -467,7 +470,7 @@ def _pragmas(durability: str) -> list[str]:
         "cell_size_check = ON",
         "mmap_size = 0",
         "cache_size = -8000",
-        "wal_autocheckpoint = 4000",
+        f"wal_autocheckpoint = {LOG_PAGES}",
         "journal_size_limit = 33554432",
     ]
     if sys.platform == "darwin":
