@@ -126,12 +126,10 @@ def test_the_file_is_opened_with_the_safe_settings(tmp_path, durability, level):
 def test_a_long_session_writes_its_log_over_and_over_and_does_not_extend_it(world):
     session_id = world.start("100")
     log = world.ledger.path.with_name(world.ledger.path.name + "-wal")
-    sizes = []
-    for _ in range(3):
-        for _ in range(LOG_PAGES // 5):
-            authorize(world.rt, StatedStep(session_id, "edit"))
-        sizes.append(log.stat().st_size)
-    assert sizes[0] == sizes[1] == sizes[2]
+    page = world.ledger._connection.execute("PRAGMA page_size").fetchone()[0]
+    for _ in range(LOG_PAGES // 2):
+        authorize(world.rt, StatedStep(session_id, "edit"))
+    assert LOG_PAGES * page < log.stat().st_size < LOG_PAGES * page * 5 // 4
     assert audit(world.ledger) == []
 
 
