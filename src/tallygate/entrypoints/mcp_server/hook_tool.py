@@ -22,6 +22,9 @@ from tallygate.entrypoints.stopping import WAIT_S, end_run, running, say, tell
 HOOK_TOOL = "tallygate_hook"
 # How long a refused agent is held for the responses of others, and how often these are looked for.
 FLIGHT_S, LOOK_S = 45, 0.1
+# How long nothing must be in flight before a run is ended in which agents worked side by side: the counts of a response
+# are written down before its stream is over.
+LAST_S = 0.5
 # What clients send with a call that a model made, and not with one that a hook made.
 _MODEL_META = tuple(word for client in REGISTRY.clients.values() for word in client.call_meta)
 
@@ -32,6 +35,9 @@ class HookTool(Tool):
     dispatcher: Any = None
     ends: int = 0
     ending: bool = False
+    closing: bool = False
+    answering: int = 0
+    agents: bool = False
     told: bool = False
 
     async def run(
@@ -48,7 +54,13 @@ class HookTool(Tool):
         if not isinstance(client, str) or not isinstance(event, str):
             return error_result("hooks_only", f"{HOOK_TOOL} answers hooks only: client and event are missing.", "")
         client, event = cleaned(client, 40), cleaned(event, 80)
-        reply = await anyio.to_thread.run_sync(self.dispatcher.answer, client, event, arguments)
+        self.agents = self.agents or bool(arguments.get("agent_id"))
+        await self._until_open()
+        self.answering += 1
+        try:
+            reply = await anyio.to_thread.run_sync(self.dispatcher.answer, client, event, arguments)
+        finally:
+            self.answering -= 1
         hooks = hooks_of(client)
         if reply.beside and self.ends and hooks is not None:
             tell(hooks.client, reply.beside.encode("utf-8", "replace"), self.ends)
@@ -66,19 +78,35 @@ class HookTool(Tool):
         found = None if hooks is None else running(hooks.client, self.ends)
         if hooks is None or found is None:
             return False
-        waits, until = reply.waits, anyio.current_time() + FLIGHT_S
+        waits, until = reply.waits or self.agents, anyio.current_time() + FLIGHT_S
         while waits and not self.ending and anyio.current_time() < until:
             await anyio.sleep(LOOK_S)
-            waits = not await anyio.to_thread.run_sync(self.dispatcher.landed, client, event, arguments)
+            if not await self._landed(client, event, arguments):
+                continue
+            # From here on no step is let through, so a second look sees each that was.
+            self.closing = True
+            await anyio.sleep(LAST_S)
+            waits = self.answering > 0 or not await self._landed(client, event, arguments)
+            self.closing = not waits
         if self.ending:
             return True
         words = reply.last_words.encode("utf-8", "replace")
         if not waits:
-            self.ending = end_run(hooks.client, words, wait_s=0, parent=self.ends)
+            self.ending = self.closing = end_run(hooks.client, words, wait_s=0, parent=self.ends)
         elif not self.told:
             say(found[0].pid, words)
             self.told = True
         return self.ending
+
+    async def _landed(self, client: str, event: str, arguments: Mapping[str, Any]) -> bool:
+        landed: bool = await anyio.to_thread.run_sync(self.dispatcher.landed, client, event, arguments)
+        return landed
+
+    async def _until_open(self) -> None:
+        """Hold a hook while the run is being ended: an answer would begin another step, which the end breaks off."""
+        until = anyio.current_time() + WAIT_S
+        while self.closing and anyio.current_time() < until:  # noqa: ASYNC110 - each that ends it may take it back
+            await anyio.sleep(LOOK_S)
 
 
 def hook_tool(dispatcher: HookDispatcher, *, ends: int = 0) -> HookTool:
