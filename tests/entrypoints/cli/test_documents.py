@@ -6,12 +6,17 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import jsonschema
 import pytest
 from tests.entrypoints.cli.small import THEIRS, small_ledger
+from tests.entrypoints.cli.test_import_api import VARIABLES
+from tests.entrypoints.cli.test_prices_update import FIRST, price_list, publisher
+from tests.l6e import LOOSE, call, line, make_database, policy, record, session, used, write_log
+from tests.statements.server import KEY, Fault, serving, used_in_march
 
 from tallygate.entrypoints.cli.main import tallygate
 
@@ -139,8 +144,74 @@ def test_what_commands_answer_with_is_what_is_said_of_it(home, run, monkeypatch,
         assert result.stdout, (command, result.output)
         holds(forms, declared, command, json.loads(result.stdout))
         seen.add(command)
-    # Those that ask a provider, and the one that reads another program's database, have tests of their own.
-    assert {*declared["commands"]} - seen == {"import fetch", "prices update", "import-l6e"}
+    assert {*declared["commands"]} - seen == {*OUTSIDE}
+
+
+def fetching(home, run, monkeypatch):
+    """`import fetch`: every provider, dry, again, where nothing was billed, and where it does not answer."""
+    with serving(datetime.now(UTC).date()) as server:
+        used_in_march(server)
+        for provider, variable in VARIABLES.items():
+            monkeypatch.setenv(f"TALLYGATE_{provider.upper()}_URL", server.url)
+            monkeypatch.setenv(variable, KEY)
+        for provider in VARIABLES:
+            for more in (["--dry-run"], [], []):
+                yield 0, run("import", "fetch", provider, "--since", "3d", *more, "--json")
+        server.openrouter.clear()
+        yield 0, run("import", "fetch", "openrouter", "--json")
+        server.faults.append(Fault(401))
+        yield 1, run("import", "fetch", "openai", "--json")
+        yield 2, run("import", "fetch", "openai", "--since", "tomorrow", "--json")
+        monkeypatch.setenv("TALLYGATE_OPENAI_URL", "http://api.example")
+        yield 6, run("import", "fetch", "openai", "--json")
+
+
+def pricing(home, run, monkeypatch):
+    """`prices update`: from its publisher and a file, again, where it moves too far, and where there is no list."""
+    (home / "data.json").write_bytes(FIRST)
+    moved = price_list(("claude-opus-4-7", 6, 25), ("claude-haiku-4-5", 1, 4))
+    with publisher((200, moved, {}), (200, moved, {}), (404, b"", {}), (200, b"[]", {})) as (address, _):
+        yield 2, run("prices", "update", "data.json", "--json")
+        yield 0, run("prices", "update", "data.json", "--force", "--json")
+        monkeypatch.setenv("TALLYGATE_PRICES_URL", address)
+        for code in (0, 0, 1, 2):
+            yield code, run("prices", "update", "--json")
+    yield 2, run("prices", "update", "none.json", "--json")
+
+
+def taking_over(home, run, monkeypatch):
+    """`import-l6e`: nothing there, a log alone, both, what is odd, what is left out, a file that is none."""
+    yield 2, run("import-l6e", "--json")
+    places = home / ".l6e"
+    ended, bad = session(1), session(3, policy_json=json.dumps(policy(0)))
+    write_log(places / "runs.jsonl", [line(1, [record(0)]), line(2, [], run_id=ended["session_id"])])
+    yield 0, run("import-l6e", "--dry-run", "--json")
+    yield 0, run("import-l6e", "--json")
+    calls = [call(1, ended, **used()), call(2, ended, "0", model_used="claude-opus-4.7")]
+    make_database(places / "sessions.db", [ended, session(2, ended=False)], calls, LOOSE)
+    yield 0, run("import-l6e", "--json")
+    make_database(places / "sessions.db", [bad], [call(9, session(7))])
+    yield 1, run("import-l6e", "--json")
+    yield 2, run("import-l6e", "bill.csv", "--json")
+
+
+# Those that ask a provider or a publisher, and the one that reads another program's files: what is played, and how
+# many times an answer comes.
+OUTSIDE = {"import fetch": (fetching, 10), "prices update": (pricing, 3), "import-l6e": (taking_over, 4)}
+
+
+@pytest.mark.parametrize("command", OUTSIDE)
+def test_what_comes_from_outside_is_answered_in_the_form_that_is_said(home, run, monkeypatch, forms, declared, command):
+    played, answers = OUTSIDE[command]
+    for code, result in played(home, run, monkeypatch):
+        assert result.exit_code == code, result.output
+        if result.stdout:
+            answers -= 1
+            holds(forms, declared, command, json.loads(result.stdout))
+        else:
+            assert code != 0
+            assert re.fullmatch(r"tallygate: [^\n]+\n", result.stderr), result.stderr
+    assert answers == 0
 
 
 @pytest.mark.parametrize("command", ["usage", "usage anomalies", "sessions list", "budget list", "status", "drift"])
