@@ -426,9 +426,21 @@ NO_REASON = "no reason given"
 SHOWN_MAX = 20
 
 
+# What limits of the user's settings file go by where changes of limits are kept.
+OF_SETTINGS = "settings:"
+
+
+def of_settings(name: str) -> str:
+    """What a limit of the user's settings goes by among changes of limits, by its name there."""
+    return f"{OF_SETTINGS}{name}"
+
+
 @dataclass(frozen=True, slots=True)
 class LimitChange:
-    """One change of one limit: by which door, by whom, why, and in which session it was made."""
+    """One change of one limit: by which door, by whom, why, and in which session it was made.
+
+    Of a limit in the user's settings the budget's id is `of_settings(NAME)`.
+    """
 
     budget_id: str
     at_us: int
@@ -442,8 +454,13 @@ class LimitChange:
     beneath: str | None = None
 
     @property
+    def is_new(self) -> bool:
+        """Whether a limit was added to the user's settings, where none is 0."""
+        return self.before == 0 and self.budget_id.startswith(OF_SETTINGS)
+
+    @property
     def is_raise(self) -> bool:
-        return self.limit > self.before
+        return self.limit > self.before and not self.is_new
 
     def told(self, when: str) -> str:
         """The change in words.
@@ -454,7 +471,8 @@ class LimitChange:
         """
         before, after = (money.format_amount(amount, self.unit) for amount in (self.before, self.limit))
         verb = "raised" if self.is_raise else "lowered" if self.limit < self.before else "set"
-        parts = [f"{verb} from {before} to {after} on {when} by {self.door} ({self.actor})"]
+        how = f"added at {after}" if self.is_new else f"{verb} from {before} to {after}"
+        parts = [f"{how} on {when} by {self.door} ({self.actor})"]
         if self.inside is not None:
             parts.append(f"inside session {self.inside}")
         elif self.beneath is not None:
@@ -467,7 +485,7 @@ class LimitChange:
         return {
             "budget_id": self.budget_id,
             "at": iso(self.at_us),
-            "before": unit_exact(self.before, self.unit),
+            "before": None if self.is_new else unit_exact(self.before, self.unit),
             "limit": unit_exact(self.limit, self.unit),
             "door": self.door,
             "actor": self.actor,

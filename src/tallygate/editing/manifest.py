@@ -64,6 +64,14 @@ class Manifest:
             ) from error
         return {record.target: record for record in records}
 
+    @property
+    def written_us(self) -> int:
+        """When anything was installed last; 0 where nothing is."""
+        try:
+            return self._file.stat().st_mtime_ns // 1000
+        except OSError:
+            return 0
+
     def save(self) -> None:
         """Write the records down."""
         if not self.records:

@@ -511,6 +511,24 @@ def test_who_is_asked_takes_the_proposal_or_something_else(monkeypatch, run, cla
     assert limits_written() == written
 
 
+@pytest.mark.parametrize(
+    ("answers", "written"),
+    [
+        (["", "", "yes"], {"session": (2, "hard"), "user": (4, "hard")}),
+        (["", "day 80", ""], {"session": (2, "hard"), "user": (80, "hard")}),
+        (["o"], {"session": (2, "soft"), "user": (4, "soft")}),
+    ],
+)
+def test_enter_alone_sets_no_limit_that_stops_the_day_that_runs(
+    monkeypatch, run, home, claude, in_march, answers, written
+):
+    worked(home, *[1] * 27, 20)
+    monkeypatch.setattr("tallygate.app.clock_us", lambda: 1_774_706_400 * 10**6)  # the 28th, two hours later
+    done = asked(monkeypatch, run, *answers)
+    assert (done.exit_code, limits_written()) == (0, written)
+    assert "$30.00 was spent today already, more than the $4.00 of a day: the next step is stopped." in done.stderr
+
+
 def test_who_is_asked_and_leaves_has_changed_nothing(monkeypatch, run, home, claude):
     before = content(home)
     done = asked(monkeypatch, run, "q")

@@ -198,6 +198,32 @@ def test_a_new_limit_and_a_lower_one_are_anybodys_and_the_journal_says_whose(
     assert run("verify").exit_code == 0
 
 
+def test_who_changed_a_limit_of_the_file_is_said_wherever_it_is_shown(run, run_json, file, made, monkeypatch):
+    session = made.session()
+    made.call(session, tool_name="edit")
+    run("budget", "set", "day", "60", "--reason", "a long day")
+    monkeypatch.setenv("CLAUDECODE", "1")
+    run("budget", "set", "day", "30")
+    run("budget", "add", "1", "--per", "week")
+    raised = "day: raised from $50.00 to $60.00 on "
+    lowered = "day: lowered from $60.00 to $30.00 on "
+    listed = run("budget", "list").stdout
+    for told in (raised, lowered, "week: added at $1.00 on ", "reason: a long day"):
+        assert told in listed
+    assert listed.count("beneath Claude Code (variable CLAUDECODE)") == 2
+    by = {each["name"]: each["limit_changes"] for each in run_json("budget", "list")["settings_limits"]}
+    assert [(each["before"], each["limit"]) for each in by["day"]] == [("50", "60"), ("60", "30")]
+    assert [(each["before"], each["limit"]) for each in by["week"]] == [(None, "1")]
+    why = run("why", session).stdout
+    assert lowered in why
+    assert "week: added" not in why, "its step was not held against that"
+    assert [each["limit"] for each in run_json("why", session)["limit_changes"]] == ["60", "30"]
+    assert "An agent has raised a limit" not in run("doctor").stdout
+    assert run("doctor", "--rebuild").exit_code == 0
+    assert run("verify").exit_code == 0
+    assert lowered in run("budget", "list").stdout
+
+
 @pytest.mark.parametrize("client", REGISTRY.clients.values(), ids=lambda client: client.name)
 def test_a_client_is_meant_by_each_name_that_the_program_prints(run, run_json, file, client):
     for name in (client.title, client.name, client.stored_as, client.name.replace("-", " ").title()):
@@ -232,7 +258,7 @@ def test_a_folder_that_is_not_there_is_told_and_one_that_is_typed_as_for_cd_is_m
 def test_a_limit_that_is_passed_already_is_said_before_it_is_set(run, made, file):
     made.worked()
     done = run("budget", "add", "0.01", "--per", "month")
-    assert "was spent this month already, of a limit of $0.01: it stops the next step." in done.stderr
+    assert "was spent this month already, more than the limit of $0.01: the next step is stopped." in done.stderr
     assert done.exit_code == 0
 
 

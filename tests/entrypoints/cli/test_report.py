@@ -42,7 +42,7 @@ MONTHLY = ("usage", "--by", "tenant", "--period", "month")
 def test_spending_by_tenant_and_month_as_a_table(run, two):
     head, *rows, total = run(*MONTHLY).stdout.splitlines()
     assert head.split() == [
-        "TENANT", "PERIOD", "(UTC)", "RESP", "CALLS", "FRESH", "C.READ", "C.WRITE", "OUTPUT", "COST",
+        "TENANT", "PERIOD", "(UTC)", "RESP", "CALLS", "INPUT", "CACHE", "READ", "CACHE", "WRITE", "OUTPUT", "COST",
     ]  # fmt: skip
     assert sorted(row.split()[0] for row in rows) == [*TENANTS]
     assert total.split() == ["total", "-", "0", "2", "16,000", "0", "0", "800", "$0.10"], "their agents told it"

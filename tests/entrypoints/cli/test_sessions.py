@@ -145,6 +145,19 @@ def test_ending_a_session_closes_its_calls_and_writes_its_line(run, run_json, ma
     assert json.loads(line)["run_id"] == session_id
 
 
+def test_an_attestation_is_named_by_the_beginning_or_the_end_of_its_id(run, run_json, made):
+    run("sessions", "end", made.worked())
+    first, second = (each["id"] for each in run_json("attest", "list")["attestations"])
+    for part in (first, first[:10], first[-8:]):
+        assert json.loads(run("attest", "show", part).stdout)["id"] == first
+    shown = run("attest", "list").stdout
+    assert first not in shown
+    for text in (line.split()[0] for line in shown.splitlines()[1:]):
+        assert json.loads(run("attest", "show", text).stdout)["id"] in (first, second)
+    assert run("attest", "show", "att_").exit_code == 3
+    assert "is shortened to 6 characters or more" in run("attest", "show", "att_").stderr
+
+
 def test_ending_a_session_signs_what_it_came_to_and_prints_the_head_of_the_chain(run, run_json, made):
     session_id = made.worked()
     said = run("sessions", "end", session_id).stdout

@@ -46,7 +46,8 @@ def test_without_transcripts_there_is_no_usage(run, run_json):
 
 def test_a_table_has_tokens_by_class_cost_and_the_share_of_partial_responses(run, days):
     head, *rows, total = run("usage").stdout.splitlines()
-    assert head.split() == ["DAY", "(UTC)", "RESP", "FRESH", "C.READ", "C.WRITE", "OUTPUT", "COST", "NOT", "FINAL"]
+    titles = [title.strip() for title in head.split("  ") if title]
+    assert titles == ["DAY (UTC)", "RESP", "INPUT", "CACHE READ", "CACHE WRITE", "OUTPUT", "COST", "NOT FINAL"]
     assert [row.split()[0] for row in rows] == ["2026-03-01", "2026-03-02", "2026-03-03"]
     assert rows[0].split()[1:6] == ["2", "6", "2,000", "40", "100"]
     assert [" ".join(row.split()[7:]) for row in [*rows, total]] == ["-", "-", "100 %", "16 %"]
@@ -315,11 +316,23 @@ def test_a_session_without_a_transcript_shows_none_of_it(run, run_json, made):
     assert "Used, by" not in run("sessions", "show", session_id).stdout
 
 
+def test_a_project_that_is_gone_from_disk_with_its_repository_is_said_to_be(run, home, tmp_path):
+    repository(shop := tmp_path / "shop")
+    write_claude(home, [1], "s1", cwd=str(shop / "gone"))
+    write_claude(home, [1], "s2", cwd=str(tmp_path / "blog" / "src"))
+    told = run("usage", "--by", "project").stderr
+    where = tmp_path / "blog" / "src"
+    assert f"gone from disk is {where}: whichever repository that was in, it stands by its own path." in told
+    assert "gone from disk" not in run("usage", "--by", "folder").stderr
+    write_claude(home, [1], "s3", cwd=str(tmp_path / "wiki"))
+    assert "gone from disk are " in run("usage", "--by", "project").stderr
+
+
 def test_the_guide_has_every_column_and_cause():
     from tallygate.core.bills.causes import CauseKind
 
     guide = (Path(__file__).resolve().parents[3] / "docs" / "guides" / "usage.md").read_text(encoding="utf-8")
-    for column in ("RESP", "FRESH", "C.READ", "C.WRITE", "OUTPUT", "COST", "NOT FINAL", "PRICE"):
+    for column in ("RESP", "INPUT", "CACHE READ", "CACHE WRITE", "OUTPUT", "COST", "NOT FINAL", "PRICE"):
         assert f"| {column} |" in guide
     for kind in CauseKind:
         assert f"| `{kind.value}` |" in guide

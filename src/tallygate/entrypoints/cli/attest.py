@@ -14,15 +14,19 @@ from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.operations.proof.attest import find_attestation, newest, of_session
-from tallygate.operations.views.overview import session_called
+from tallygate.operations.views.overview import attestation_called, session_called
 
 if TYPE_CHECKING:
     from tallygate.ledger.port import StoredAttestation
 
 
+# So much of an id tells it apart.
+_ID_SHOWN = 12
+
+
 @click.group(cls=Commands)
 def attest() -> None:
-    """List what is signed, show one, export evidence."""
+    """Signed records of halts and ended sessions: list, show, hand out as evidence."""
 
 
 @attest.command("list")
@@ -31,7 +35,10 @@ def attest() -> None:
 @as_json_option
 @pass_program
 def list_(program: Program, session: str | None, limit: int, as_json: bool) -> None:
-    """Show attestations, the youngest first. What is due is signed first."""
+    """List attestations, the youngest first. What is due is signed first.
+
+    An attestation is a signed record of one halt, or of a session that ended, which others can verify without you.
+    """
     settings = program.settings()
     with program.opened(settings, by="attest") as app:
         if session is None:
@@ -43,7 +50,7 @@ def list_(program: Program, session: str | None, limit: int, as_json: bool) -> N
     elif attested:
         zone = shown_zone(settings)
         output.table(
-            output.words("ID", [each.attestation_id for each in attested]),
+            output.words("ID", [each.attestation_id[:_ID_SHOWN] for each in attested]),
             output.words("KIND", [each.kind for each in attested]),
             output.going(1, output.numbers("EVENT", [each.seq for each in attested])),
             output.words(
@@ -53,7 +60,7 @@ def list_(program: Program, session: str | None, limit: int, as_json: bool) -> N
             output.words("SESSION", [output.short_id(each.session_id or "") for each in attested]),
         )
     else:
-        click.echo("Nothing has been attested yet: no hard budget has refused a call, and no session has ended.")
+        click.echo("Nothing is signed yet: no hard budget has refused a call, and no session has ended.")
 
 
 @attest.command()
@@ -61,9 +68,9 @@ def list_(program: Program, session: str | None, limit: int, as_json: bool) -> N
 @click.option("--envelope", is_flag=True, help="The DSSE envelope alone, for other tools.")
 @pass_program
 def show(program: Program, attestation_id: str, envelope: bool) -> None:
-    """Show one attestation: its statement and its envelope."""
+    """Show one attestation: its statement and its envelope. The beginning or end of its ID is enough."""
     with program.opened(by="attest") as app:
-        each = find_attestation(app.runtime, attestation_id)
+        each = find_attestation(app.runtime, attestation_called(app.runtime, attestation_id))
     if envelope:
         click.echo(each.envelope)
         return

@@ -11,7 +11,7 @@ from tallygate.core.costing import Split
 from tallygate.core.errors import InvalidArgument, present
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.gate.wording import amounts_of, budget_name
-from tallygate.core.model import Budget, LimitChange, unit_number
+from tallygate.core.model import OF_SETTINGS, Budget, LimitChange, unit_number
 from tallygate.core.moments import iso
 from tallygate.core.money import COUNTED, TOKENS, format_amount, share_percent, told_apart
 from tallygate.core.text import cleaned
@@ -20,7 +20,7 @@ from tallygate.core.words import BudgetMode, CheckReason
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
-from tallygate.entrypoints.cli.own_limits import add, changes_settings, own_limits, remove, set_own
+from tallygate.entrypoints.cli.own_limits import add, changes_settings, own_limits, reason_option, remove, set_own
 from tallygate.entrypoints.cli.program import STOPPED, Commands, Program, pass_program
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.budgets.of_settings import ADVICE, unbound
@@ -32,6 +32,7 @@ from tallygate.operations.views.overview import (
     find_budget,
     limit_changes,
     list_budgets,
+    own_changes,
     session_called,
     splits_of,
 )
@@ -39,8 +40,7 @@ from tallygate.reports.usage import By, UsageLine
 from tallygate.settings import Settings
 
 _REASON_MAX = 500
-_reason = click.option("--reason", default="no reason given", show_default=True, help="Kept in the journal.")
-_tenant = click.option("--tenant", metavar="ID", help="Whose budgets; without it those of no tenant in particular.")
+_tenant = click.option("--tenant", metavar="ID", help="Budgets of this tenant: a customer or team that is kept apart.")
 
 
 @click.group(cls=Commands)
@@ -61,18 +61,22 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
         found = list_budgets(rt, limit=limit)
         changes, splits = limit_changes(rt, found), splits_of(rt, found)
         idle = unbound(rt)
+        own = own_changes(rt, [each.name for each in own_limits(settings)])
         spent = {} if found else spent_lately(rt, zone_of(shown_zone(settings)))
     if as_json:
-        mine = {each.budget_id: [c.stated() for c in changes if c.budget_id == each.budget_id] for each in found}
+        theirs = {each.budget_id: [c.stated() for c in changes if c.budget_id == each.budget_id] for each in found}
         listed = [
-            {**budget_json(each, split), "limit_changes": mine[each.budget_id]}
+            {**budget_json(each, split), "limit_changes": theirs[each.budget_id]}
             for each, split in zip(found, splits, strict=True)
         ]
         output.document(
             {
                 "budgets": listed,
                 "bound_nothing": [each.stated() for each in idle],
-                "settings_limits": [each.stated() for each in own_limits(settings)],
+                "settings_limits": [
+                    {**each.stated(), "limit_changes": [c.stated() for c in own[each.name]]}
+                    for each in own_limits(settings)
+                ],
             }
         )
     elif found:
@@ -84,8 +88,8 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
                 click.echo(output.safe(text, 1000))
     else:
         rules = rt.workspace.rules
-        own = [each.rule for each in own_limits(settings)]
-        others = [rule for rule in rules if rule not in own]
+        mine = [each.rule for each in own_limits(settings)]
+        others = [rule for rule in rules if rule not in mine]
         click.echo(
             "No budgets yet: a session brings its own."
             if not rules
@@ -98,6 +102,7 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
     if not as_json:
         zone = shown_zone(settings)
         _say_own(settings, spent)
+        say_changes([change for changes in own.values() for change in changes], zone)
         for rule in idle:
             click.echo(output.safe(f"{rule.told(output.when(rule.since_us, zone))}.", 1000))
         if idle:
@@ -205,7 +210,7 @@ def check(program: Program, session_id: str, estimate: str | None, as_json: bool
 @budget.command("raise")
 @click.argument("budget_id", metavar="ID")
 @click.argument("amount")
-@_reason
+@reason_option
 @_tenant
 @pass_program
 def raise_(program: Program, budget_id: str, amount: str, reason: str, tenant: str | None) -> None:
@@ -227,7 +232,7 @@ def raise_(program: Program, budget_id: str, amount: str, reason: str, tenant: s
 @budget.command("set")
 @click.argument("budget_id", metavar="NAME|ID")
 @click.argument("amount")
-@_reason
+@reason_option
 @_tenant
 @changes_settings
 @pass_program
@@ -240,7 +245,10 @@ def set_(
     one budget that runs, such as a session: only its own limit is changed, and 0 stops all work on it. `budget list`
     shows both.
     """
-    if tenant is None and (done := set_own(program, budget_id, amount, dry_run=dry_run, yes=yes)) is not None:
+    if (
+        tenant is None
+        and (done := set_own(program, budget_id, amount, reason=reason, dry_run=dry_run, yes=yes)) is not None
+    ):
         return done
     _check_number(amount, allow_zero=True)
     if dry_run:
@@ -309,7 +317,8 @@ def say_changes(changes: list[LimitChange], time_zone: str) -> None:
     """How the limits above came to be what they are."""
     for each in changes:
         when = output.when(each.at_us, time_zone)[5:]
-        click.echo(f"{output.short_id(each.budget_id)}: {output.safe(each.told(when), 1000)}")
+        name = output.short_id(each.budget_id.removeprefix(OF_SETTINGS))
+        click.echo(f"{output.safe(name)}: {output.safe(each.told(when), 1000)}")
 
 
 def budget_json(budget: Budget, split: Split | None = None) -> dict[str, Any]:

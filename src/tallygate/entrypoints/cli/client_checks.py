@@ -37,6 +37,8 @@ UNGATED = (
 
 def of_clients(program: Program, settings: Settings, runtime: Runtime) -> Iterator[Check]:
     """One line for each client that Tallygate was installed in, the server they start, and the last sessions."""
+    from tallygate.entrypoints.cli.install_checks import astray, obstacles, of_astray, of_hooks, of_places
+
     try:
         manifest = Manifest(folder_of(settings))
         where = surroundings(settings, telemetry_of(program, settings, making=False))
@@ -49,12 +51,10 @@ def of_clients(program: Program, settings: Settings, runtime: Runtime) -> Iterat
             changed = [
                 str(change.path) for scope in here for change in plan_install([client], where, scope, manifest).changed
             ]
-            yield _client(client, changed, list(client.findings(where)), client.doubled(where))
+            yield _client(client, changed, obstacles(client, where, manifest), client.doubled(where))
     except TallygateError as error:
         yield failed("clients", error)
         return
-    from tallygate.entrypoints.cli.install_checks import astray, of_astray, of_hooks, of_places
-
     elsewhere = astray(where)
     yield from map(of_astray, elsewhere)
     if owned:

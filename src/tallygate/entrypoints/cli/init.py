@@ -18,6 +18,7 @@ import click
 
 from tallygate.clients.client import Client, InstallScope, InstallSurroundings, TelemetryTarget
 from tallygate.clients.registry import REGISTRY
+from tallygate.clients.running import unaware
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, NotFound, SettingsError
 from tallygate.core.money import format_amount
@@ -129,6 +130,9 @@ def init(
     if not dry_run:
         carry_out(plan, manifest, authority)
         _note(program, settings, authority, Loosening.INIT)
+        for client in clients:
+            if (early := unaware(client, where.home, manifest.written_us)) is not None:
+                plan.note(client.title, f"{early.what}. {early.to_do}")
     fault = None if dry_run else _make_ledger(program, settings)
     _say(plan, clients, broken, dry_run=dry_run, diff=diff, as_json=as_json, verb="installed", sound=fault is None)
     if limits is not None and not as_json:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, fields
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-from tallygate.clients.client import InstallScope, InstallSurroundings, Obstacle
+from tallygate.clients.client import Client, InstallScope, InstallSurroundings, Obstacle
 from tallygate.clients.registry import REGISTRY
+from tallygate.clients.running import unaware
 from tallygate.core.errors import SettingsError, TallygateError
 from tallygate.core.hooks import foreign_text
 from tallygate.editing.manifest import Manifest
@@ -83,10 +84,17 @@ def kept_from_running(settings: Settings, where: InstallSurroundings) -> list[tu
     Where it cannot be read what was installed, `doctor` says so.
     """
     with suppress(TallygateError, OSError):
-        ours = {owner for record in Manifest(folder_of(settings)).records.values() for owner in record.owners}
+        manifest = Manifest(folder_of(settings))
+        ours = {owner for record in manifest.records.values() for owner in record.owners}
         found = [each for each in REGISTRY.clients.values() if each.name in ours]
-        return [(each.title, obstacle) for each in found for obstacle in each.findings(where)]
+        return [(each.title, obstacle) for each in found for obstacle in obstacles(each, where, manifest)]
     return []
+
+
+def obstacles(client: Client, where: InstallSurroundings, manifest: Manifest) -> list[Obstacle]:
+    """What keeps hooks of an installed client from running: what its files say, or that it was started before."""
+    early = unaware(client, where.home, manifest.written_us)
+    return [*client.findings(where), *([] if early is None else [early])]
 
 
 def told_of(title: str, obstacle: Obstacle) -> str:

@@ -174,24 +174,38 @@ def is_attended() -> bool:
 
 
 def _choice(known: _Known, proposed: Limits) -> Limits:
-    """Let whoever sits there take the proposal, another limit, or none that stops."""
+    """Let whoever sits there take the proposal, another limit, or none that stops.
+
+    One that stops the day that runs is taken by a word: nobody's Enter stops his work.
+    """
     other = "s to stop there" if proposed.observe else "o to observe only"
     while True:
         verb = "Observe with" if proposed.observe else "Set"
+        stops = _stops_today(known, proposed)
+        taking = "`yes` takes it and stops the next step of today" if stops else "Enter takes it"
         said = click.prompt(
-            f"{verb} {proposed.said()}? Enter takes it; an amount sets the session's, `day 20` the day's, `5 20` both; "
+            f"{verb} {proposed.said()}? {taking}; an amount sets the session's, `day 20` the day's, `5 20` both; "
             f"{other}; q to leave",
             default="",
             show_default=False,
             err=True,
         ).strip()
         match said.lower():
-            case "" | "y" | "yes":
+            case "y" | "yes":
                 return proposed
+            case "":
+                if not stops:
+                    return proposed
+                click.echo("Type `yes` if the work of today is to stop, or another amount.", err=True)
+                continue
             case "o":
                 return replace(proposed, observe=True)
             case "s":
-                return replace(proposed, observe=False)
+                proposed = replace(proposed, observe=False)
+                if not _stops_today(known, proposed):
+                    return proposed
+                click.echo(_today(known, proposed), err=True)
+                continue
             case "q" | "n" | "no":
                 output.aside("nothing was changed.")
                 raise click.exceptions.Exit(FAILED)
@@ -263,6 +277,11 @@ def _at_once(known: _Known, limits: Limits) -> Iterator[str]:
             return
 
 
+def _stops_today(known: _Known, limits: Limits) -> bool:
+    """Whether what was spent today is past the limit of a day already, so that the next step would be stopped."""
+    return not limits.observe and limits.day_nanos is not None and known.past.today_nanos > limits.day_nanos
+
+
 def _today(known: _Known, limits: Limits) -> str | None:
     """How what was spent today stands against the limit of a day; None where nothing was, or days have no limit."""
     spent, limit = known.past.today_nanos, limits.day_nanos
@@ -271,7 +290,7 @@ def _today(known: _Known, limits: Limits) -> str | None:
     said = f"{format_amount(spent)} was spent today already"
     if spent <= limit:
         return f"{said}, of {format_amount(limit)} a day: {format_amount(limit - spent)} left."
-    then = "each step warns" if limits.observe else "the next step is stopped"
+    then = "the next step is stopped" if _stops_today(known, limits) else "each step warns"
     other = "" if is_attended() else " --day-limit sets another."  # who is asked reads how right below
     return f"{said}, more than the {format_amount(limit)} of a day: {then}.{other}"
 

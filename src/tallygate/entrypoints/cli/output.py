@@ -20,7 +20,7 @@ from tallygate.core import typed
 from tallygate.core.costing import Split
 from tallygate.core.gate.wording import short_name
 from tallygate.core.moments import as_datetime
-from tallygate.core.money import exact_text, format_amount, json_number
+from tallygate.core.money import adding_up, exact_text, format_amount, json_number
 from tallygate.core.text import cleaned
 from tallygate.entrypoints.runnable import runnable
 from tallygate.settings import Settings
@@ -141,12 +141,15 @@ def rates(title: str, dollars: Iterable[int]) -> Column:
 
 
 def split_amount(total_nanos: int, split: Split, unit: str = "USD") -> str:
-    """A sum by how sure its prices are; one that is known as a whole is just a sum.
+    """A sum by how sure its prices are, which adds up to it as it is shown; one that is known as a whole is just a sum.
 
-    >>> split_amount(712_180_000_000, Split(3_620_000_000, 0))
-    '$708.56 + $3.62 approximate'
+    >>> split_amount(712_180_000_000, Split(3_620_000_000, 0)), split_amount(1_520_000_000, Split(905_000_000, 0))
+    ('$708.56 + $3.62 approximate', '$0.62 + $0.90 approximate')
     """
-    return " + ".join([format_amount(total_nanos - split.unsure_nanos, unit), *_unsure(split, unit)])
+    known = total_nanos - split.unsure_nanos
+    texts = adding_up([known, split.approximate_nanos, split.assumed_nanos], total_nanos, unit)
+    parts = zip((split.approximate_nanos, split.assumed_nanos), texts[1:], ("approximate", "assumed"), strict=True)
+    return " + ".join([texts[0], *(f"{text} {word}" for nanos, text, word in parts if nanos)])
 
 
 def unsure(splits: Sequence[Split], units: Iterable[str]) -> list[Column]:

@@ -13,7 +13,9 @@ from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound, SettingsError
 from tallygate.core.gate.rules import SESSION, BudgetRule, BudgetScope, parse_period
+from tallygate.core.model import NO_REASON
 from tallygate.core.money import format_amount
+from tallygate.core.text import cleaned
 from tallygate.core.typed import typed_amount, typed_limit
 from tallygate.core.words import BudgetMode, client_name
 from tallygate.entrypoints.cli import output
@@ -27,7 +29,7 @@ from tallygate.entrypoints.cli.trust import loaded_here
 from tallygate.files import make_folders, read_file
 from tallygate.files import replace as replace_file
 from tallygate.ledger.sqlite.files import is_nothing
-from tallygate.operations.budgets.change import note_tightened
+from tallygate.operations.budgets.change import note_own_limit
 from tallygate.operations.budgets.of_settings import names_none
 from tallygate.operations.gate.first_step import dearest_first_step
 from tallygate.operations.lock import sign_settings
@@ -46,6 +48,8 @@ from tallygate.settings.signed import is_only_tighter, users_rows
 from tallygate.settings.source import Document, parse_document
 from tallygate.workspace import is_no_folder, written_out
 
+_REASON_MAX = 500
+reason_option = click.option("--reason", default=NO_REASON, show_default=True, help="Kept in the journal.")
 _SPANS = {"day": "today", "week": "this week", "month": "this month", "never": "so far"}
 
 
@@ -64,6 +68,7 @@ def changes_settings(command: Command) -> Command:
 @click.option("--anyway", is_flag=True, help="Also for a client that is not known here, which names itself so.")
 @click.option("--soft", is_flag=True, help="Warn above it, and stop nothing.")
 @click.option("--hard", is_flag=True, help="Stop above it, also where your settings let budgets only warn.")
+@reason_option
 @changes_settings
 @pass_program
 def add(
@@ -77,6 +82,7 @@ def add(
     anyway: bool,
     soft: bool,
     hard: bool,
+    reason: str,
     dry_run: bool,
     yes: bool,
 ) -> int:
@@ -104,7 +110,7 @@ def add(
             )
     new = with_limit(own.document, rule, names_mode=soft or hard)
     [*_, made] = limits_in(_parsed(own, new), own.settings.paths)
-    return _write(program, own, new, made, Loosening.BUDGET_ADD, dry_run=dry_run, yes=yes)
+    return _write(program, own, new, made, Loosening.BUDGET_ADD, reason=reason, dry_run=dry_run, yes=yes)
 
 
 @click.command("remove")
@@ -124,7 +130,7 @@ def remove(program: Program, name: str, *, dry_run: bool, yes: bool) -> int:
     return _write(program, own, new, found, Loosening.BUDGET_REMOVE, dry_run=dry_run, yes=yes)
 
 
-def set_own(program: Program, name: str, amount: str, *, dry_run: bool, yes: bool) -> int | None:
+def set_own(program: Program, name: str, amount: str, *, reason: str, dry_run: bool, yes: bool) -> int | None:
     """Give a limit of the settings file another amount; None where the name is none of its limits."""
     own = _read(program)
     found = next((each for each in own.limits if each.name == name), None)
@@ -133,7 +139,7 @@ def set_own(program: Program, name: str, amount: str, *, dry_run: bool, yes: boo
     rule = replace(found.rule, limit=typed_amount("AMOUNT", amount, found.rule.unit))
     new = with_other_amount(own.document, found, rule)
     made = NamedLimit(found.name, rule, found.index)
-    return _write(program, own, new, made, Loosening.BUDGET_SET, dry_run=dry_run, yes=yes)
+    return _write(program, own, new, made, Loosening.BUDGET_SET, reason=reason, dry_run=dry_run, yes=yes)
 
 
 def own_limits(settings: Settings) -> list[NamedLimit]:
@@ -216,7 +222,15 @@ def _same(rule: BudgetRule) -> tuple[object, ...]:
 
 
 def _write(
-    program: Program, own: _Own, new: str, limit: NamedLimit, what: Loosening, *, dry_run: bool, yes: bool
+    program: Program,
+    own: _Own,
+    new: str,
+    limit: NamedLimit,
+    what: Loosening,
+    *,
+    reason: str = NO_REASON,
+    dry_run: bool,
+    yes: bool,
 ) -> int:
     """Show what changes, say what it would stop at once, and write it in one step."""
     settings, document = own.settings, own.document
@@ -242,9 +256,11 @@ def _write(
     left = program.settings()
     if is_gone and limit.rule.scope is BudgetScope.SESSION and left.budgets == ():
         output.aside(f"A session has {format_amount(left.session_budget.limit)} where nothing is set.")
-    if _is_tighter(own, new, limit, what) and not is_nothing(settings.paths.database):
+    if not is_gone and not is_nothing(settings.paths.database):
+        before = own.limits[limit.index].rule if what is Loosening.BUDGET_SET else None
         with program.opened(settings) as app:
-            note_tightened(app.runtime, what, limit.name, limit.told, authority=authority)
+            why = cleaned(reason, _REASON_MAX)
+            note_own_limit(app.runtime, limit.name, limit.told, (before, limit.rule), reason=why, authority=authority)
     if authority.beneath is None:
         _sign(program, settings, authority)
     return 0
@@ -316,8 +332,10 @@ def _warnings(program: Program, settings: Settings, rule: BudgetRule) -> Iterato
 
 def _passed(rule: BudgetRule, spent: int) -> str:
     when = _SPANS.get(rule.period, f"in the last {rule.period.removesuffix('h')} hours")
-    then = "it stops the next step" if rule.mode is BudgetMode.HARD else "it warns at the next step"
-    return f"{format_amount(spent)} was spent {when} already, of a limit of {format_amount(rule.limit)}: {then}."
+    past = "more than" if spent > rule.limit else "all of"
+    then = "the next step is stopped" if rule.mode is BudgetMode.HARD else "each step warns"
+    said = f"{format_amount(spent)} was spent {when} already, {past} the limit of {format_amount(rule.limit)}: {then}."
+    return f"{said} A limit above {format_amount(spent)} leaves something."
 
 
 def _diff(document: Document, new: str) -> str:

@@ -41,6 +41,7 @@ _PERIODS = [each.value for each in By if each.is_period]
 _COUNT = click.IntRange(0)
 _OLD_NAME = "report"
 _LINES_MAX = 100_000
+_GONE_SHOWN = 5
 _INDENT = "\N{BOX DRAWINGS LIGHT UP AND RIGHT} "
 
 
@@ -93,8 +94,9 @@ def usage(
     the same use would have cost through the provider's API. Days are those of the time zone in the settings, else of
     this machine; weeks begin on Monday.
 
-    RESP counts responses. FRESH is input that was in no cache, C.READ input from a cache, C.WRITE input put into one.
-    NOT FINAL is the share of responses whose last count their client never wrote: they count as far as it is known.
+    RESP counts responses. INPUT was in no cache, CACHE READ came from one, CACHE WRITE was put into one. NOT FINAL is
+    the share of responses whose last count their client never wrote: they count as far as it is known. A tenant is a
+    customer or a team whose spend a server keeps apart; without any all work is of the tenant `default`.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -335,9 +337,9 @@ def _table(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> None:
     if view.total.whole.calls:  # those that count by themselves, which most have none of
         columns.append(output.going(1, output.numbers("CALLS", [part.calls for part in parts])))
     columns += [
-        output.going(5, output.counts("FRESH", [part.tokens.fresh_input for part in parts])),
-        output.going(4, output.counts("C.READ", [part.tokens.cache_read for part in parts])),
-        output.going(6, output.counts("C.WRITE", [_written(part) for part in parts])),
+        output.going(5, output.counts("INPUT", [part.tokens.fresh_input for part in parts])),
+        output.going(4, output.counts("CACHE READ", [part.tokens.cache_read for part in parts])),
+        output.going(6, output.counts("CACHE WRITE", [_written(part) for part in parts])),
         output.going(3, output.counts("OUTPUT", [part.tokens.output for part in parts])),
         output.amounts("COST", [row.cost for row in rows]),
     ]
@@ -365,6 +367,11 @@ def _notes(view: UsageView) -> None:
     whole = view.total.whole
     if view.hidden:
         output.aside(f"{output.plural(view.hidden, 'more line')}; the total has all. A larger --limit shows them.")
+    if view.gone:
+        shown = ", ".join(view.gone[:_GONE_SHOWN])
+        more = f" and {len(view.gone) - _GONE_SHOWN} more" if len(view.gone) > _GONE_SHOWN else ""
+        verb, each = ("is", "it stands") if len(view.gone) == 1 else ("are", "each stands")
+        output.aside(f"gone from disk {verb} {shown}{more}: whichever repository that was in, {each} by its own path.")
     if whole.partial:
         missing = f", by about {whole.missing_output:,} tokens of output" if whole.missing_output else ""
         output.aside(

@@ -15,14 +15,16 @@ from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number
 from tallygate.core.words import Action
 from tallygate.entrypoints.cli import output
+from tallygate.entrypoints.cli.budget import say_changes
 from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.output import shown_zone
+from tallygate.entrypoints.cli.own_limits import own_limits
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.runnable import runnable
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.decision import BudgetThen, ExplainedDecision
 from tallygate.operations.views.decision import why as explained
-from tallygate.operations.views.overview import last_stops, list_sessions
+from tallygate.operations.views.overview import changes_behind, last_stops, list_sessions
 
 _MILLION = 1_000_000
 
@@ -40,9 +42,12 @@ def why(program: Program, asked: str | None, as_json: bool) -> None:
     """
     settings = program.settings()
     with program.opened(settings) as app:
-        found = explained(app.runtime, _last(app.runtime) if asked is None else asked)
+        rt = app.runtime
+        found = explained(rt, _last(rt) if asked is None else asked)
+        own = {each.name: each.rule for each in own_limits(settings)}
+        changes = changes_behind(rt, [each.name for each in found.budgets], own)
     if as_json:
-        output.document(_document(found))
+        output.document({**_document(found), "limit_changes": [each.stated() for each in changes]})
         return
     zone = shown_zone(settings)
     call, refused = found.call, found.call.action is Action.HALT
@@ -56,6 +61,7 @@ def why(program: Program, asked: str | None, as_json: bool) -> None:
     if found.budgets:
         click.echo()
         _budgets(found.budgets, refused=refused)
+        say_changes(changes, zone)
     if found.over is not None:
         click.echo(f"\nIn this session {found.over.told}")
     if found.answer is not None and found.answer.message and (refused or found.answer.target_model):

@@ -41,6 +41,11 @@ SELECT_OF_SESSION = (
 )
 SELECT_NEWEST = f"SELECT {_ATTESTED} FROM attestation WHERE tenant = :tenant ORDER BY id DESC LIMIT :limit"
 SELECT_ONE = f"SELECT {_ATTESTED} FROM attestation WHERE tenant = :tenant AND attestation_id = :attestation_id"
+SELECT_ATTESTATIONS_CALLED = (
+    "SELECT attestation_id FROM attestation WHERE tenant = :tenant"
+    " AND (substr(attestation_id, 1, length(:part)) = :part"
+    " OR substr(attestation_id, -length(:part)) = :part) ORDER BY id DESC LIMIT :limit"
+)
 SELECT_OF_CALL = (
     f"SELECT {_ATTESTED} FROM attestation WHERE tenant = :tenant AND call_id = :call_id ORDER BY id DESC LIMIT 1"
 )
@@ -74,6 +79,10 @@ class AttestReads(Statements):
         """One attestation by its id."""
         row = self._one(SELECT_ONE, attestation_id=attestation_id)
         return None if row is None else StoredAttestation(*row)
+
+    def attestations_called(self, part: str, limit: int) -> list[str]:
+        """The ids that begin or end with a text."""
+        return [row[0] for row in self._all(SELECT_ATTESTATIONS_CALLED, part=part, limit=limit)]
 
     def attestations(self, limit: int) -> list[StoredAttestation]:
         """Attestations, the youngest first."""

@@ -8,10 +8,10 @@ from itertools import count
 from tallygate.core.authority import Authority, EntryDoor, Loosening, locked
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound, present, session_ended, unknown_session
 from tallygate.core.gate import lifecycle, policy
-from tallygate.core.gate.rules import rolling_us
+from tallygate.core.gate.rules import BudgetRule, rolling_us
 from tallygate.core.gate.wording import budget_name, raise_by, short_name, standing_of
 from tallygate.core.lock import LIMIT_CHANGED
-from tallygate.core.model import Budget, Quantity, Session
+from tallygate.core.model import Budget, Quantity, Session, of_settings
 from tallygate.core.money import AMOUNT_NANOS_MAX, COUNTED, format_amount, to_unit_nanos
 from tallygate.core.words import BudgetMode
 from tallygate.ledger import rows
@@ -32,10 +32,7 @@ from tallygate.operations.windows import head_id, is_head, is_piece
 # What only the user may do to a budget: raise or set its limit. An agent can ask the user to, and no more.
 
 
-LIMIT_TIGHTENED = {
-    Loosening.BUDGET_ADD: "settings.limit_added",
-    Loosening.BUDGET_SET: "settings.limit_lowered",
-}
+_ADDED, _LOWERED, _RAISED = "settings.limit_added", "settings.limit_lowered", "settings.limit_raised"
 
 # So many changes of one limit are looked through for one at the same moment.
 _CHANGES_LOOKED_AT = 1000
@@ -66,13 +63,50 @@ def set_budget(rt: Runtime, budget_id: str, limit: Quantity, *, reason: str, aut
     return _change(rt, budget_id, limit, 0, reason=reason, authority=authority)
 
 
-def note_tightened(rt: Runtime, what: Loosening, name: str, told: str, *, authority: Authority) -> None:
-    """Write down who has put a limit into the user's settings file, or lowered one there, which is anybody's to do."""
+def note_own_limit(
+    rt: Runtime,
+    name: str,
+    told: str,
+    rules: tuple[BudgetRule | None, BudgetRule],
+    *,
+    reason: str,
+    authority: Authority,
+) -> None:
+    """Write down who has put a limit into the user's settings file, or given one there another amount.
+
+    `rules` are that before, if there was one, and after. A new one and a lower one are anybody's, so whoever looks at
+    the limit is told whose it is.
+    """
+    before, after = rules
     note: dict[str, Value] = {"actor": authority.actor, "door": authority.door.value, "limit": name, "now": told}
     if authority.beneath is not None:
         note["beneath"] = authority.beneath
+    was = 0 if before is None else before.limit
+    kind = _ADDED if before is None else _RAISED if after.limit > was else _LOWERED
     with rt.writing() as tx:
-        tx.append(LIMIT_TIGHTENED[what], [], by=rt.by, note=note)
+        amounts = (was, after.limit)
+        change = _stated(tx, of_settings(name), after.unit, amounts, reason=reason, authority=authority)
+        tx.append(kind, [Insert("limit_change", change)], by=rt.by, note=note)
+
+
+def _stated(
+    tx: Tx, name: str, unit: str, amounts: tuple[Quantity, Quantity], *, reason: str, authority: Authority
+) -> dict[str, Value]:
+    """A change of a limit, as its table keeps it; `amounts` are before and after."""
+    # A clock that stands still or is set back gives two changes one moment, and a raise must not fail for that.
+    taken = {change.at_us for change in tx.limit_changes([name], _CHANGES_LOOKED_AT)}
+    return {
+        "budget_id": name,
+        "at_us": next(moment for moment in count(tx.at_us) if moment not in taken),
+        "unit": unit,
+        "before_nanos": amounts[0],
+        "limit_nanos": amounts[1],
+        "door": authority.door.value,
+        "actor": authority.actor,
+        "reason": reason,
+        "inside": started_in(tx, authority),
+        "beneath": authority.beneath,
+    }
 
 
 def _raises(rt: Runtime, budget_id: str, limit: Quantity) -> bool:
@@ -149,28 +183,14 @@ def _change(
                 **_rule_limit(stored, changed),
             }
             change = budget_change(changed, tx.at_us, fresh=True) if kept is None else Update("budget", row)
-        inside = started_in(tx, authority)
-        # A clock that stands still or is set back gives two changes one moment, and a raise must not fail for that.
-        taken = {change.at_us for change in tx.limit_changes([budget.name], _CHANGES_LOOKED_AT)}
-        told: dict[str, Value] = {
-            "budget_id": budget.name,
-            "at_us": next(moment for moment in count(tx.at_us) if moment not in taken),
-            "unit": budget.unit,
-            "before_nanos": budget.limit,
-            "limit_nanos": changed.limit,
-            "door": authority.door.value,
-            "actor": authority.actor,
-            "reason": reason,
-            "inside": inside,
-            "beneath": authority.beneath,
-        }
+        told = _stated(tx, budget.name, budget.unit, (budget.limit, changed.limit), reason=reason, authority=authority)
         note: dict[str, Value] = {
             "actor": authority.actor,
             "reason": reason,
             "limit_before_nanos": budget.limit,
             "door": authority.door.value,
         }
-        around = {"beneath": authority.beneath, "inside": inside, "rule_nanos": budget.rule_limit}
+        around = {"beneath": authority.beneath, "inside": told["inside"], "rule_nanos": budget.rule_limit}
         note |= {name: value for name, value in around.items() if value is not None}
         tx.append(LIMIT_CHANGED, [change, Insert("limit_change", told)], by=rt.by, note=note, sign=sign)
     return changed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -16,8 +16,18 @@ from tallygate.core.errors import InvalidArgument, NotFound, present, unknown_se
 from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.gate.lifecycle import ANOMALIES_MAX, CallAnomaly
+from tallygate.core.gate.rules import BudgetRule, BudgetScope, may_limit
 from tallygate.core.gate.wording import short_name
-from tallygate.core.model import SHOWN_MAX, Budget, Call, LimitChange, Session, in_usd, last_raise_us
+from tallygate.core.model import (
+    SHOWN_MAX,
+    Budget,
+    Call,
+    LimitChange,
+    Session,
+    in_usd,
+    last_raise_us,
+    of_settings,
+)
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import COUNTED, to_unit_nanos
 from tallygate.core.proof import Head
@@ -229,6 +239,27 @@ def limit_changes(rt: Runtime, budgets: Iterable[Budget]) -> list[LimitChange]:
     return [each for each in found if each.limit != each.before]
 
 
+def own_changes(rt: Runtime, names: Iterable[str]) -> dict[str, list[LimitChange]]:
+    """How limits of the user's settings file came to be what they are, by their names there, the oldest first."""
+    with rt.reading() as reader:
+        found = {name: reader.limit_changes([of_settings(name)], SHOWN_MAX) for name in names}
+    return {name: [each for each in changes if each.limit != each.before] for name, changes in found.items()}
+
+
+def changes_behind(rt: Runtime, budget_ids: Iterable[str], own: Mapping[str, BudgetRule]) -> list[LimitChange]:
+    """How the limits of budgets came to be what they are, with those of the user's settings that they are made of."""
+    named = [*budget_ids]
+    with rt.reading() as reader:
+        budgets = [budget for name in named if (budget := reader.budget(name)) is not None]
+        for name, rule in own.items():
+            kind = (rule.scope, rule.period, rule.unit)
+            alike = (each for each in budgets if (each.scope, each.period, each.unit) == kind)
+            if any(rule.scope is BudgetScope.SESSION or may_limit(rule, each.scope_key) for each in alike):
+                named.append(of_settings(name))
+        found = reader.limit_changes(named, SHOWN_MAX)
+    return [each for each in found if each.limit != each.before]
+
+
 def newest_limit_changes(rt: Runtime, limit: int) -> list[LimitChange]:
     """How limits were changed last, the newest first."""
     with rt.reading() as reader:
@@ -280,6 +311,14 @@ def bill_called(rt: Runtime, text: str) -> str:
         if reader.bill(text) is not None:
             return text
         return _only("bill", text, reader.bills_called, "`tallygate import list` shows the bills.")
+
+
+def attestation_called(rt: Runtime, text: str) -> str:
+    """The attestation an id names, in full or by a beginning or an end of it that no other has."""
+    with rt.reading() as reader:
+        if reader.attestation(text) is not None:
+            return text
+        return _only("attestation", text, reader.attestations_called, "`tallygate attest list` shows the attestations.")
 
 
 def find_budget(rt: Runtime, text: str) -> Budget:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
@@ -60,13 +60,17 @@ def unread_files(rt: Runtime) -> list[UnreadFile]:
 
 @dataclass(frozen=True, slots=True)
 class UsageView:
-    """The lines that are shown, how many are not, what all of them add up to, and what that leaves open."""
+    """The lines that are shown, how many are not, what all of them add up to, and what that leaves open.
+
+    `gone` are the names of lines that are folders which are on no disk any more, and in no repository that is.
+    """
 
     lines: list[UsageLine]
     hidden: int
     total: UsageLine
     unread: UnreadSum = field(default_factory=UnreadSum)
     anomalies: Anomalies = field(default_factory=Anomalies)
+    gone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,14 @@ def list_usage(rt: Runtime, wanted: UsageWanted, *, by: By, zone: tzinfo, limit:
         anomalies = anomalies_of(reader)
     lines = [line for _, of_period in sorted(found.items()) for line in ordered(of_period, by)]
     shown = lines[:limit] if every is None else lines[-limit:]
-    return UsageView(shown, len(lines) - len(shown), total_of(lines), unread, anomalies)
+    gone = _gone(rt, shown) if by is By.PROJECT else ()
+    return UsageView(shown, len(lines) - len(shown), total_of(lines), unread, anomalies, gone)
+
+
+def _gone(rt: Runtime, lines: Iterable[UsageLine]) -> tuple[str, ...]:
+    names = dict.fromkeys(name for line in lines for name in line.key if name)
+    places = {name: rt.workspace.place_of(name) for name in names}
+    return tuple(name for name, place in places.items() if place is not None and place.gone and place.project is None)
 
 
 class _Chosen:
