@@ -26,7 +26,7 @@ _ID_SHOWN = 12
 
 @click.group(cls=Commands)
 def attest() -> None:
-    """Signed records of halts and ended sessions: list, show, hand out as evidence."""
+    """Signed records of halts and sessions, as evidence."""
 
 
 @attest.command("list")
