@@ -75,6 +75,7 @@ SURROUNDINGS_ALLOWED = {
 MEMORIES_ALLOWED = {
     "clients/client.py rule_text": "a file of the package",
     "clients/program.py programs": "what the package has",
+    "core/attribution.py served_by": "a tool's name taken apart",
     "core/costing.py basis_of": "the digest of a price",
     "core/gate/rules.py from_text": "rules as they stand in a session's row",
     "core/learning/calibration.py logarithm_micros": "logarithms of amounts",
@@ -82,6 +83,8 @@ MEMORIES_ALLOWED = {
     "core/places.py meant": "a path taken apart",
     "core/words.py client_name": "names that clients and settings write, each as it is known",
     "editing/json_text.py parse": "a text taken apart",
+    "ledger/rows.py _served_text": "tools as they stand in a row",
+    "ledger/rows.py served_in": "tools as they stand in a row",
     "ledger/events.py _SQL": "statements, by table and columns of the program's own",
     "machine.py boot": "the machine",
     "machine.py host_name": "the machine",
@@ -453,6 +456,8 @@ WRITES_FREELY = {
     "opening.start_session": "adds a budget of its own",
     "runtime.writing": "opens what an operation writes in",
     "looked.keep_looked_through": "says how far what clients wrote is read, by whoever has read it",
+    "again._read_file": "says that a file was read once more",
+    "again.fill": "says whom a response was made for, and changes no count and no cost",
     "sync._forget_opened": "says no more of folders that could not be read before, and were by now",
 }
 

@@ -14,7 +14,7 @@ from tallygate.app import compose, settings_here
 from tallygate.core.gate.rules import rules_of
 from tallygate.core.places import meant
 from tallygate.operations.sessions.opening import Opening, start_session
-from tallygate.workspace import PlacesSeen, place_of, written_out
+from tallygate.workspace import Checkout, PlacesSeen, head_of, place_of, written_out
 
 
 @pytest.fixture
@@ -293,3 +293,57 @@ def test_a_path_that_lies_nowhere_is_worked_in_where_the_program_stands(home, mo
 
 def opened(app):
     return start_session(app.runtime, Opening(limit_nanos=10**9, model="claude-opus-4.7", client="test")).session
+
+
+def checked_out(folder: Path, head: str, at_s: int = 1000) -> Path:
+    """A folder whose `.git/HEAD` says this since then."""
+    (folder / ".git").mkdir(parents=True, exist_ok=True)
+    (folder / ".git" / "HEAD").write_text(head)
+    os.utime(folder / ".git" / "HEAD", (at_s, at_s))
+    return folder
+
+
+def test_a_branch_is_told_by_the_file_that_names_it_and_since_when(disk):
+    shop = checked_out(disk / "shop", "ref: refs/heads/feat/x\n")
+    (shop / "api").mkdir()
+    assert head_of(str(shop)) == head_of(str(shop / "api")) == Checkout("feat/x", 1_000_000_000)
+
+
+def test_a_worktree_is_on_a_branch_of_its_own(disk):
+    shop = repository(disk / "shop")
+    tree = worktree(shop, disk / "tree")
+    (shop / ".git" / "worktrees" / "tree" / "HEAD").write_text("ref: refs/heads/beside\n")
+    assert (head_of(str(tree)).branch, head_of(str(shop)).branch) == ("beside", "main")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "4b825dc642cb6eb9a060e54bf8d69288fbee4904\n",  # of no branch
+        "ref: refs/heads/.invalid\n",  # branches are kept elsewhere
+        "ref: refs/tags/v1\n",
+        "ref: refs/heads/\n",
+        "ref: refs/heads/a b\n",
+        "ref: refs/heads/x\x1b[31m\n",
+        "ref: refs/heads/\u202egnp\n",
+        "ref: refs/heads/" + "x" * 300,
+        "ref: refs/heads/main\n" + "x" * 5000,
+        "",
+        "[" * 100,
+    ],
+)
+def test_a_checkout_that_names_no_branch_has_none(disk, head):
+    assert head_of(str(checked_out(disk / "shop", head))) is None
+
+
+def test_no_branch_is_told_where_none_can_be_read(disk):
+    (disk / "bytes" / ".git").mkdir(parents=True)
+    (disk / "bytes" / ".git" / "HEAD").write_bytes(b"ref: refs/heads/\xff\n")
+    (disk / "pipe" / ".git").mkdir(parents=True)
+    os.mkfifo(disk / "pipe" / ".git" / "HEAD")
+    (disk / "claims").mkdir()
+    (disk / "claims" / ".git").write_text("gitdir: /nowhere\n")
+    for folder in ("bytes", "pipe", "claims", "not-there"):
+        assert head_of(str(disk / folder)) is None
+    for name in ("relative", "/nul\0", "/" + "x" * 5000):
+        assert head_of(name) is None

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from tallygate.core.places import WILD, Place, Tree, parents_of
 
@@ -150,6 +152,48 @@ def repository_of(folder: str, home: str) -> str | None:
         # A submodule keeps its repository with the one it lies in; its tree has to point back.
         main = tree if _pointed_to(f"{tree}/.git", tree, prefix="gitdir:") == common else common
     return folder if is_nobodys(Path(main), Path(home)) else main
+
+
+class Checkout(NamedTuple):
+    """What a folder's checkout is of: a branch, and since when its repository says so, in microseconds."""
+
+    branch: str
+    since_us: int
+
+
+_ON_BRANCH = re.compile(r"ref: refs/heads/([^\x00-\x20\x7f~^:?*\[\\]{1,256})\s*")
+# What stands there where branches are kept elsewhere ("reftable").
+_NO_BRANCH = ".invalid"
+
+
+def head_of(folder: str) -> Checkout | None:
+    """The branch that a folder's checkout is of; None where it is of none, or nothing can be told from the files.
+
+    Since `git` writes the file anew at each change of branch, whatever is older than it may have been on another one.
+    """
+    if not folder.startswith("/") or len(folder) > _PATH_MAX or "\0" in folder:
+        return None
+    try:
+        around = list(parents_of(os.path.realpath(folder)))[:_DEPTH_MAX]
+    except (OSError, ValueError):
+        return None
+    for each in around:
+        pointer = f"{each}/.git"
+        mode = mode_of(Path(pointer))
+        if not mode:
+            continue
+        admin = pointer if stat.S_ISDIR(mode) else _pointed_to(pointer, each, prefix="gitdir:")
+        if admin is None:
+            return None
+        file = f"{admin}/HEAD"
+        found = _ON_BRANCH.fullmatch(_read(file, _POINTER_MAX) or "")
+        if found is None or found[1] == _NO_BRANCH or not found[1].isprintable():
+            return None
+        try:
+            return Checkout(found[1], os.stat(file).st_mtime_ns // 1000)
+        except OSError:
+            return None
+    return None
 
 
 def _configured_tree(common: str) -> str | None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.reading_rules import Rule
 
 from tallygate.clients.registry import REGISTRY
+from tallygate.core.attribution import Served, together
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import ObservedUsage, Quality, better, merged
 
@@ -40,6 +41,10 @@ def rows(draw: st.DrawFn) -> ObservedUsage:
         agent_id=draw(st.none() | st.just("g")),
         estimated_output=estimate,
         tool_use_ids=tuple(sorted(draw(st.sets(st.sampled_from("tuv"))))),
+        agent_type=draw(st.none() | st.sampled_from(["Explore", "Plan"])),
+        skill=draw(st.none() | st.just("release")),
+        served=together(draw(st.sets(st.builds(Served, st.none() | st.just("s"), st.text("tuvwxyz", min_size=1))))),
+        branch=draw(st.none() | st.just("main")),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from tallygate.clients.reading.files import Batch, FilePosition, FileState
 from tallygate.clients.reading.lines import ReadReport, Skip
 from tallygate.clients.registry import REGISTRY
+from tallygate.core.attribution import Served
 from tallygate.core.costing import Tokens
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.plan import PlanSource, PlanWindow
@@ -21,9 +22,10 @@ _QUALITIES = {quality.value: quality for quality in Quality}
 _SKIPS = {skip.value: skip for skip in Skip}
 
 # Another number where bytes mean something else than before.
-FORMAT = 2
+FORMAT = 3
 
-_COUNTED_BY = -2  # among the fields of a row, from the end
+# Among the fields of a row, from the end.
+_COUNTED_BY, _SERVED = -7, -3
 
 Packed = tuple[Any, ...]
 
@@ -55,6 +57,8 @@ def unpacked(data: bytes) -> Batch:
     for client, session, key, at_us, model, tokens, rule, quality, *rest in rows:
         if rest[_COUNTED_BY] is not None:
             rest[_COUNTED_BY] = REGISTRY.rules[rest[_COUNTED_BY]]
+        if rest[_SERVED]:
+            rest[_SERVED] = tuple([Served(*each) for each in rest[_SERVED]])
         read_by, counts = REGISTRY.rules[rule], Tokens(*tokens)
         # The rest stands in the order of the fields, as `_packed_row` writes it.
         taken.append(
@@ -79,7 +83,8 @@ def _packed_row(row: ObservedUsage) -> Packed:
         row.rule.text, row.quality.value, row.parent_session, row.reasoning, row.tier, row.speed, row.geo,
         row.web_searches, row.native_cost_text, row.estimated_output, row.agent_id, row.tool_use_ids, row.request_id,
         row.project, row.version, row.provider, None if row.counted_by is None else row.counted_by.text,
-        tuple(map(str, row.odd)) if row.odd else (),
+        tuple(map(str, row.odd)) if row.odd else (), row.agent_type, row.skill,
+        tuple([tuple(each) for each in row.served]) if row.served else (), row.branch, row.repository,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import NamedTuple
 
+from tallygate.core.attribution import Served, together
 from tallygate.core.costing import STANDARD, Terms, Tokens, is_local_runtime
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.values import value
@@ -127,6 +128,11 @@ class ObservedUsage:
     provider: str | None = None
     counted_by: ReadingRule | None = None
     odd: tuple[str, ...] = ()
+    agent_type: str | None = None
+    skill: str | None = None
+    served: tuple[Served, ...] = ()
+    branch: str | None = None
+    repository: str | None = None
 
     @property
     def is_told(self) -> bool:
@@ -162,6 +168,14 @@ class SessionCheck:
     def total(self) -> int:
         """All tokens together."""
         return sum(model.tokens.total for model in self.models)
+
+
+def in_a_line(row: ObservedUsage) -> str:
+    """What a row tells, in a line."""
+    tokens = row.tokens
+    written = tokens.cache_write_5m + tokens.cache_write_1h
+    counts = f"{tokens.fresh_input} in, {tokens.cache_read} read, {written} written, {tokens.output} out"
+    return f"{row.model or 'no model'}: {counts}, at {row.at.isoformat(timespec='seconds')}"
 
 
 def priced_as(row: ObservedUsage) -> str:
@@ -231,7 +245,35 @@ def better(old: ObservedUsage, new: ObservedUsage, named: ObservedUsage | None =
         native_cost_text=max(old.native_cost_text or "", new.native_cost_text or "") or None,
         estimated_output=estimate,
         tool_use_ids=tools,
+        served=old.served if old.served == new.served else together(old.served, new.served),
         odd=tuple(each for each in joined_odd(old.odd, new.odd) if each != GUESSED_MODEL or each in named.odd),
+    )
+
+
+def attributed(known: ObservedUsage, again: ObservedUsage) -> ObservedUsage:
+    """A response with what another reading of it tells of whom it was made for; all that is known of it stays."""
+    is_same_agent = known.agent_id == again.agent_id
+    return replace(
+        known,
+        agent_type=known.agent_type or (again.agent_type if is_same_agent else None),
+        skill=known.skill or (again.skill if is_same_agent else None),
+        served=together(known.served, again.served),
+        branch=known.branch or again.branch,
+        repository=known.repository or again.repository,
+    )
+
+
+def kept_attributed(known: ObservedUsage, joined: ObservedUsage) -> ObservedUsage:
+    """A response whose context may be that of another copy by now, made for whom it was known to be made for."""
+    if (known.agent_type, known.skill, known.branch, known.repository) == (None, None, None, None):
+        return joined
+    is_same_agent = known.agent_id == joined.agent_id
+    return replace(
+        joined,
+        agent_type=(known.agent_type if is_same_agent else None) or joined.agent_type,
+        skill=(known.skill if is_same_agent else None) or joined.skill,
+        branch=known.branch or joined.branch,
+        repository=known.repository or joined.repository,
     )
 
 
@@ -432,4 +474,8 @@ def _context_order(row: ObservedUsage) -> tuple[object, ...]:
         row.project or "",
         row.version or "",
         row.rule.text,
+        row.agent_type or "",
+        row.skill or "",
+        row.branch or "",
+        row.repository or "",
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
+from tallygate.core.attribution import Served
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.lifecycle import CallAnomaly
 from tallygate.core.learning.calibration import Sample, SampleKey
@@ -106,6 +108,26 @@ def _charges(text: str, row: tuple[Any, ...]) -> tuple[tuple[str, int], ...]:
     return tuple([(entry, cost) if isinstance(entry, str) else (entry[0], entry[1]) for entry in json.loads(text)])
 
 
+def served_text(served: Sequence[Served]) -> str | None:
+    """The tools that a response served as they are kept; None where it served none."""
+    return _served_text(tuple(served)) if served else None
+
+
+@lru_cache(maxsize=1024)
+def _served_text(served: tuple[Served, ...]) -> str:
+    return _ENCODE(served)
+
+
+@lru_cache(maxsize=1024)
+def served_in(text: str) -> tuple[Served, ...]:
+    """The tools that a response served, as they are kept."""
+    return tuple([Served(*each) for each in json.loads(text)])
+
+
+def _served(text: str, _row: tuple[Any, ...]) -> tuple[Served, ...]:
+    return served_in(text)
+
+
 def _dollars(stated: int, _row: tuple[Any, ...]) -> int:
     return stated or NANOS_PER_UNIT
 
@@ -138,6 +160,7 @@ USAGE = Layout(
     StoredUsage,
     tool_use_ids=Form(lambda each: " ".join(each.row.tool_use_ids) or None, _words, ()),
     odd=Form(lambda each: " ".join(each.row.odd) or None, _words, ()),
+    served=Form(lambda each: served_text(each.row.served), _served, ()),
     # Read before, by rules that are handed in.
     rule=Form(lambda each: each.row.rule.text),
     counted_by=Form(lambda each: None if each.row.counted_by is None else each.row.counted_by.text),

@@ -11,136 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from tallygate.clients.claude_code.client import ADVISOR, PROGRESS, RESPONSE, SIDECHAIN, SUBAGENT
+from tallygate.clients.claude_code.counts import advisors, asked_for, cost_text, session_check, spent, visible
 from tallygate.clients.claude_code.naming import Repeats, is_minted, is_own_request
-from tallygate.clients.reading import files, lines
-from tallygate.core.costing import Tokens
-from tallygate.core.usage import ModelTotal, ObservedUsage, Quality, ReadingRule, SessionCheck, better
-
-# --- usage -----------------------------------------------------------------------------------------------------------
-# The `usage` object of Claude Code's rows in the common token classes.
-
-
-# A response that says more is one that says nothing.
-MAX_SEARCHES = 1000
-_WRITTEN = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "output_tokens")
-_KINDS = ("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens")
-_TOOL_CALLS = ("tool_use", "server_tool_use")
-
-
-class UsageCounts(NamedTuple):
-    """What one usage object says."""
-
-    tokens: Tokens
-    reasoning: int
-    web_searches: int
-    tier: str | None
-    speed: str | None
-    geo: str | None
-    odd: tuple[str, ...] = ()
-
-
-def spent(usage: lines.Fields, report: lines.ReadReport) -> UsageCounts:
-    """Read a usage object; every field may be missing, null or no number."""
-    odd: set[str] = set()
-    get = usage.get
-    fresh, read, written, output = lines.counts(usage, _WRITTEN, odd)
-    short, long = written, 0
-    detail = get("cache_creation")
-    if detail is not None and type(detail) is not tuple:
-        odd.add(lines.Odd.NO_NUMBER)
-    elif detail is not None:
-        parts = lines.fields(detail)
-        short, long = lines.counts(parts, _KINDS, odd)
-        if short + long < written:
-            # What no class claims was written for the default five minutes.
-            short = written - long
-        elif short + long > written:
-            report.skipped[lines.Skip.INCONSISTENT] += 1
-    geo, details, tools = get("inference_geo"), get("output_tokens_details"), get("server_tool_use")
-    return UsageCounts(
-        Tokens(fresh, read, short, long, output),
-        min(output, lines.count(lines.fields(details), "thinking_tokens")) if type(details) is tuple else 0,
-        min(lines.count(lines.fields(tools), "web_search_requests", odd), MAX_SEARCHES) if type(tools) is tuple else 0,
-        lines.name(get("service_tier")),
-        lines.name(get("speed")),
-        None if geo == "not_available" else lines.name(geo),
-        tuple(sorted(odd)) if odd else (),
-    )
-
-
-def advisors(usage: lines.Fields, report: lines.ReadReport) -> Iterator[tuple[str | None, UsageCounts]]:
-    """Advisor calls inside a response: spend of another model that the top level does not contain."""
-    iterations = usage.get("iterations")
-    if type(iterations) is not list:
-        return
-    for iteration in iterations:
-        if type(iteration) is tuple:
-            found = lines.fields(iteration)
-            if found.get("type") == "advisor_message":
-                yield lines.name(found.get("model")), spent(found, report)
-
-
-def visible(content: object, *, measure: bool) -> tuple[int, tuple[str, ...]]:
-    """Characters of text and tool input that a line shows, if to be measured, and ids of its tool calls."""
-    if type(content) is not list:
-        return (len(content) if type(content) is str else 0), ()
-    size = 0
-    tools: tuple[str, ...] = ()
-    for block in content:
-        if type(block) is not tuple:
-            continue
-        found = dict(block)
-        kind = found.get("type")
-        if kind in _TOOL_CALLS:
-            tool = lines.name(found.get("id"))
-            if tool is not None:
-                tools += (tool,)
-            if measure and "input" in found:
-                size += lines.text_size(found["input"])
-        elif measure and kind == "text":
-            text = found.get("text")
-            size += len(text) if type(text) is str else 0
-    return size, tools
-
-
-def cost_text(value: object) -> str | None:
-    """A written amount as its text."""
-    if type(value) is int:
-        return str(value)
-    return lines.name(value)
-
-
-def session_check(row: lines.Fields, client: str, session: str | None) -> SessionCheck | None:
-    """The session's own total that newer versions write when they end; compared with, never added."""
-    if row.get("type") != "cost-state":
-        return None
-    models = []
-    for model, written in lines.fields(row["modelUsage"]).items() if type(row.get("modelUsage")) is tuple else ():
-        if type(written) is not tuple or lines.name(model) is None:
-            continue
-        use = lines.fields(written)
-        all_written = lines.count(use, "cacheCreationInputTokens")
-        # Those that last an hour are among all that were written, whatever else the file says.
-        long = min(all_written, lines.count(use, "cacheCreationEphemeral1hInputTokens"))
-        tokens = Tokens(
-            lines.count(use, "inputTokens"),
-            lines.count(use, "cacheReadInputTokens"),
-            all_written - long,
-            long,
-            lines.count(use, "outputTokens"),
-        )
-        models.append(ModelTotal(model, tokens, lines.count(use, "webSearchRequests"), cost_text(use.get("costUSD"))))
-    named = lines.name(row.get("sessionId")) or session
-    if named is None:
-        return None
-    return SessionCheck(
-        client=client,
-        session=named,
-        models=tuple(models),
-        cost_text=cost_text(row.get("totalCostUSD")),
-        unknown_model_cost=row.get("hasUnknownModelCost") is True,
-    )
-
+from tallygate.clients.reading import attribution, files, lines
+from tallygate.core.attribution import label, served_by
+from tallygate.core.usage import ObservedUsage, Quality, ReadingRule, better
 
 # --- records ---------------------------------------------------------------------------------------------------------
 # One Claude Code transcript's rows as usage: one response a message id, whatever number of lines it took.
@@ -159,6 +34,8 @@ _LONG_LINE = 4096
 _REMEMBERED = 64
 _CONTEXTS = 256
 _OTHERS = 16
+_SKILL = "Skill"
+_STARTS_AGENTS = ("Agent", "Task")
 # What the client writes for the model of messages that it made itself, such as errors.
 SYNTHETIC = "<synthetic>"
 _PLAIN = frozenset({str, bool, int, type(None)})
@@ -166,8 +43,8 @@ _PLAIN = frozenset({str, bool, int, type(None)})
 _OTHERS_LINE = re.compile(r'"role":\s*"user"|"type":\s*"(?:user|summary|system|attachment|file-history-snapshot)"')
 
 # All that lines of one response repeat, as written: its key, request id, stored cost; then model, sessions, agent,
-# directory, version, and what kind of line it is.
-_Same = tuple[str, object, object, object, object, object, object, object, object, bool, bool]
+# directory, version, what kind of line it is; and the branch, the kind of agent and the skill it was made for.
+_Same = tuple[str, object, object, object, object, object, object, object, object, bool, bool, object, object, object]
 
 
 class _Context(NamedTuple):
@@ -179,15 +56,20 @@ class _Context(NamedTuple):
     version: str | None
     model: str
     rule: ReadingRule
+    branch: str | None
+    agent_type: str | None
+    skill: str | None
 
 
 class _Response:
     """A response while its lines come in: they repeat `same` and `usage`, and each adds to the rest."""
 
-    __slots__ = ("at", "final", "model", "odd", "same", "shown", "tools", "usage")
+    __slots__ = ("at", "final", "model", "odd", "same", "shown", "skill", "tools", "turn", "usage")
 
-    def __init__(self, same: _Same, usage: lines.Pairs, at: datetime, *, final: bool) -> None:
+    def __init__(self, same: _Same, usage: lines.Pairs, at: datetime, *, final: bool, turn: attribution.Turn) -> None:
         self.same = same
+        self.turn = turn
+        self.skill: str | None = None  # that it calls
         self.odd: set[str] = set()
         self.model: str | None = None  # where the lines name none
         self.usage = usage
@@ -206,12 +88,14 @@ class ClaudeReader(files.TranscriptReader):
         session: str | None,
         agent: str | None = None,
         placed: bool = False,
+        path: Path | None = None,
         state: files.State | None = None,
         skipping: bool = False,
     ) -> None:
         super().__init__(skipping=skipping)
         self._session = session
         self._agent = agent
+        self._path = path
         # Rows of a workflow's subagents may name a session of their own; their folder says whose they are.
         self._placed = placed
         # What is not understood of a stored state reads as none.
@@ -227,6 +111,9 @@ class ClaudeReader(files.TranscriptReader):
         self._rows: dict[tuple[str, str, str | None], ObservedUsage] = {}
         self._stated: list[lines.Fields] = []
         self._repeats = Repeats(state)
+        self._turns = attribution.Turns(stored.get("turns"))
+        # The kinds of agents that were started here: by the call that did, then by the agent's id.
+        self._kinds = attribution.Names(stored.get("kinds"))
         self.set_known(state)
 
     def state(self) -> files.State:
@@ -235,6 +122,10 @@ class ClaudeReader(files.TranscriptReader):
             state["others"] = list(self._others)
         if self._repeats:
             state["repeats"] = self._repeats.as_state()
+        if self._turns:
+            state["turns"] = self._turns.as_state()
+        if self._kinds:
+            state["kinds"] = self._kinds.as_state()
         return state | self.known()
 
     def wants(self, block: bytes, start: int, end: int) -> bool:
@@ -318,6 +209,9 @@ class ClaudeReader(files.TranscriptReader):
             get("version"),
             get("isSidechain") is True,
             progress is None,
+            get("gitBranch"),
+            get("attributionAgent"),
+            get("attributionSkill"),
         )
         try:
             known = self._open.get(same)
@@ -328,7 +222,12 @@ class ClaudeReader(files.TranscriptReader):
         if known is None or known.usage != usage:
             if known is not None:
                 self._close(known)
-            known = self._open[same] = _Response(same, usage, at, final=final)
+            turn = self._turns.at((same[6] or self._agent, same[9]), key)
+            known = self._open[same] = _Response(same, usage, at, final=final, turn=turn)
+            if progress is not None:
+                self._kinds.hand_on(get("parentToolUseID"), progress.get("agentId"))
+            if (server := get("attributionMcpServer")) is not None and not turn.read:
+                turn.reads(attribution.mcp_tool(server, get("attributionMcpTool")))
         elif at < known.at:
             known.at = at
         if model != self._last_model or model is None:
@@ -338,7 +237,7 @@ class ClaudeReader(files.TranscriptReader):
             known.odd |= odd
         size, tools = visible(told("content"), measure=not final)
         if tools:
-            known.tools += tools
+            self._calls(known, tools)
         if final:
             known.final = True
         elif size:
@@ -346,6 +245,20 @@ class ClaudeReader(files.TranscriptReader):
             known.shown = self._shown[key] = self._shown.pop(key, 0) + size
             if len(self._shown) > _REMEMBERED:
                 del self._shown[next(iter(self._shown))]
+
+    def _calls(self, known: _Response, tools: tuple[lines.Fields, ...]) -> None:
+        """Take the tools that a line calls."""
+        for call in tools:
+            tool, call_id = lines.name(call.get("name")), lines.name(call.get("id"))
+            if call_id is not None:
+                known.tools += (call_id,)
+            if tool is None:
+                continue
+            known.turn.calls(served_by(tool))
+            if tool == _SKILL:
+                known.skill = asked_for(call, "skill") or asked_for(call, "command")
+            elif tool in _STARTS_AGENTS:
+                self._kinds.put(call_id, asked_for(call, "subagent_type"))
 
     def _key(
         self, message: lines.Fields, holder: lines.Fields, top: lines.Fields, usage: lines.Pairs, *, final: bool
@@ -375,7 +288,7 @@ class ClaudeReader(files.TranscriptReader):
         known = self._contexts.get(written)
         if known is not None:
             return known
-        model, origin, session, agent, project, version, sidechain, is_own = written
+        model, origin, session, agent, project, version, sidechain, is_own, branch, kind, skill = written
         agent_id = lines.name(agent) or self._agent
         if not is_own:
             rule = PROGRESS
@@ -388,11 +301,29 @@ class ClaudeReader(files.TranscriptReader):
         paid_by = lines.name(origin) or own[0] or own[1] or f"agent-{self._agent}"
         if paid_by not in {self._session, *self._others} and lines.name(origin) and len(self._others) < _OTHERS:
             self._others.append(paid_by)
-        where = _Context(paid_by, agent_id, lines.name(project), lines.name(version), lines.name(model) or "", rule)
+        where = _Context(
+            session=paid_by,
+            agent=agent_id,
+            project=lines.name(project),
+            version=lines.name(version),
+            model=lines.name(model) or "",
+            rule=rule,
+            branch=attribution.branch(branch),
+            agent_type=None if agent_id is None else label(kind) or self._kind_of(agent_id),
+            skill=label(skill),
+        )
         if len(self._contexts) >= _CONTEXTS:
             self._contexts.clear()
         self._contexts[written] = where
         return where
+
+    def _kind_of(self, agent_id: str) -> str | None:
+        """What kind of agent one is whose lines do not say it: as it was started, or as a note beside its file says."""
+        known = self._kinds.of(agent_id)
+        if known is None and self._path is not None and agent_id == self._agent:
+            known = attribution.noted(self._path.with_suffix(".meta.json"), "agentType")
+            self._kinds.put(agent_id, known)
+        return known
 
     def _close(self, known: _Response) -> None:
         try:
@@ -437,6 +368,10 @@ class ClaudeReader(files.TranscriptReader):
                 request_id=request,
                 project=where.project,
                 version=where.version,
+                agent_type=where.agent_type,
+                skill=where.skill or known.skill,
+                served=known.turn.served,
+                branch=where.branch,
                 odd=use.odd if not known.odd else tuple(sorted({*use.odd, *known.odd})),
             )
             rows.append(row)
@@ -465,6 +400,9 @@ class ClaudeReader(files.TranscriptReader):
                     request_id=request,
                     project=where.project,
                     version=where.version,
+                    agent_type=where.agent_type,
+                    skill=where.skill,
+                    branch=where.branch,
                     odd=advice.odd,
                 )
             )
@@ -527,7 +465,12 @@ def reader_of(path: Path, state: files.State | None = None, skipping: bool = Fal
     parts = path.parts
     session = parts[parts.index("subagents") - 1] if "subagents" in parts[1:] else None
     return ClaudeReader(
-        session=session, agent=stem.removeprefix("agent-"), placed=session is not None, state=state, skipping=skipping
+        session=session,
+        agent=stem.removeprefix("agent-"),
+        placed=session is not None,
+        path=path,
+        state=state,
+        skipping=skipping,
     )
 
 

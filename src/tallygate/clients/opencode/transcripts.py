@@ -195,6 +195,7 @@ def read_database(path: Path, position: FilePosition | None) -> Iterator[Batch]:
     marks: dict[str, int] = dict(seen) if isinstance(seen, Mapping) else {}
     left = state.get("open")
     unfinished = dict.fromkeys(left if isinstance(left, list) else ())
+    anew = change is not FileState.GROWN
     try:
         with closing(_open(path)) as database:
             for table, kind in _TABLES.items():
@@ -202,14 +203,16 @@ def read_database(path: Path, position: FilePosition | None) -> Iterator[Batch]:
                 for rows, mark, report in _messages(database, looked):
                     marks[table], report.unfinished = mark, len(unfinished)
                     stood = _position(info, {"seen": dict(marks), "open": [*unfinished]})
-                    yield Batch(tuple(rows), stood, change, report)
+                    yield Batch(tuple(rows), stood, change, report, anew=anew)
+                    anew = False
     except sqlite3.Error:
         report = lines.ReadReport()
         report.skipped[lines.Skip.BAD_FILE] += 1
         yield Batch((), None, FileState.UNREADABLE, report)
         return
     last = lines.ReadReport(unfinished=len(unfinished))
-    yield Batch((), _position(info, {"seen": dict(marks), "open": [*unfinished], "facts": facts}), change, last)
+    stood = _position(info, {"seen": dict(marks), "open": [*unfinished], "facts": facts})
+    yield Batch((), stood, change, last, anew=anew)
 
 
 def _position(info: Any, state: dict[str, Any]) -> FilePosition:

@@ -142,13 +142,22 @@ SELECT_UNATTRIBUTED = (
     "SELECT client, COUNT(*) FROM usage WHERE tenant = :tenant AND at_us >= :from_us AND session_id IS NULL GROUP BY 1"
 )
 SELECT_POSITION = "SELECT position FROM transcript_file WHERE tenant = :tenant AND path = :path"
+# In which form files are read. Another number where a reader tells more of every response than it did.
+FORM = 1
+# Where a position stands in its file, whatever its reader knew there.
+_STANDS = ("device", "inode", "offset", "mark")
+SELECT_OF_OLD_FORM = (
+    "SELECT path, client FROM transcript_file WHERE tenant = :tenant AND (form IS NULL OR form < :form)"
+    " AND position LIKE '{%\"offset\":%' AND path > :after ORDER BY path LIMIT :limit"
+)
+UPDATE_FORM = "UPDATE transcript_file SET position = :position, form = :form WHERE tenant = :tenant AND path = :path"
 SELECT_FILES = "SELECT path, client, skipped, read_us FROM transcript_file WHERE tenant = :tenant ORDER BY path"
 UPSERT_POSITION = (
-    "INSERT INTO transcript_file (tenant, path, client, position, skipped, read_us, whole_us)"
-    " VALUES (:tenant, :path, :client, :position, COALESCE(:skipped, '{}'), :at_us, :whole_us)"
+    "INSERT INTO transcript_file (tenant, path, client, position, skipped, read_us, whole_us, form)"
+    " VALUES (:tenant, :path, :client, :position, COALESCE(:skipped, '{}'), :at_us, :whole_us, :form)"
     " ON CONFLICT (tenant, path) DO UPDATE SET position = excluded.position, read_us = excluded.read_us,"
     " skipped = COALESCE(:skipped, skipped),"
-    " whole_us = COALESCE(excluded.whole_us, whole_us)"
+    " whole_us = COALESCE(excluded.whole_us, whole_us), form = COALESCE(excluded.form, form)"
 )
 # A file that is not there yet has no position, which is read as: from the start.
 UPSERT_WHOLE = (
@@ -390,6 +399,10 @@ class UsageReads(Statements):
         found = self._all(SELECT_POSITION, path=path)
         return json.loads(found[0][0]) if found else None
 
+    def of_old_form(self, after: str, limit: int) -> list[tuple[str, str]]:
+        """Files that were read before readers told all that they do now, by their names: each with its client."""
+        return [(row[0], row[1]) for row in self._all(SELECT_OF_OLD_FORM, form=FORM, after=after, limit=limit)]
+
     def whole_us(self, path: str) -> int | None:
         """When a file was last known to hold nothing that was not read."""
         found = self._one(SELECT_WHOLE, path=path)
@@ -463,8 +476,25 @@ class UsageWrites(UsageReads):
             "skipped": None if counts is None else json.dumps(counts, sort_keys=True),
             "at_us": self.at_us,
             "whole_us": self.at_us if whole else None,
+            "form": FORM if anew else None,
         }
         self._execute(UPSERT_POSITION, parameters)
+
+    def save_read_again(self, path: str, position: Mapping[str, Any]) -> bool:
+        """Keep that a file was read once more, and what its reader knows by now where it was left.
+
+        False where that is a file of lines that was left elsewhere: its reader would not know what it needs there.
+        """
+        known = self.position(path)
+        if known is None:
+            return False
+        if known.get("mark"):
+            if any(known[key] != position.get(key) for key in _STANDS):
+                return False
+            known["state"] = position["state"]
+        text = json.dumps(known, separators=(",", ":"))
+        self._execute(UPDATE_FORM, {"tenant": self.tenant, "path": path, "position": text, "form": FORM})
+        return True
 
     def save_whole(self, path: str, client: str) -> None:
         """Keep that a file holds nothing now that was not read, or is not there yet."""

@@ -181,6 +181,12 @@ class Meter:
         charges = self._charged(stored, befores, (), {})
         return stored if charges == stored.charges else replace(stored, charges=charges)
 
+    def recount(self, before: StoredUsage, row: ObservedUsage) -> StoredUsage:
+        """A response of which only what it was made for is told anew: windows that go by that count it, or no more."""
+        stored = replace(before, row=row)
+        charges = self._charged(stored, [before], [budget_id for budget_id, _ in before.charges], {})
+        return stored if charges == stored.charges else replace(stored, charges=charges)
+
     def charge(self, stored: StoredUsage, session: Session, befores: Sequence[StoredUsage] = ()) -> StoredUsage:
         """Count a response into its session's budgets, its call, and every window that it lies in."""
         # The order matters. A window that is opened here begins without this response, which is then added as to any

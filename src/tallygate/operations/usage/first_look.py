@@ -33,12 +33,13 @@ from tallygate.core.usage import (
     ObservedUsage,
     Quality,
     ResponseKind,
+    in_a_line,
     needs_window,
     tells_model,
 )
 from tallygate.ledger.port import Anomaly, JournalEvent, Reader, StoredUsage
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.usage.ingest import REFUSED, FileReading, Pricer, in_a_line, reading_of
+from tallygate.operations.usage.ingest import REFUSED, FileReading, Pricer, reading_of
 from tallygate.operations.usage.nameless import named
 from tallygate.operations.usage.sync import (
     SyncProgress,

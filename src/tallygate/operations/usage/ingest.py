@@ -24,10 +24,13 @@ from tallygate.core.usage import (
     Oddity,
     ResponseKind,
     SessionCheck,
+    attributed,
     better,
     contradictions,
+    in_a_line,
     in_time,
     joined_counts,
+    kept_attributed,
     merged,
     named_order,
     nearness,
@@ -43,6 +46,7 @@ from tallygate.ledger.rows import USAGE_ANOMALY, from_usage
 from tallygate.operations.budgets.figures import is_enforced
 from tallygate.operations.budgets.metering import Meter, StoredResponses
 from tallygate.operations.runtime import Runtime, matters, scope_of
+from tallygate.operations.usage.checkouts import Checkouts
 from tallygate.operations.usage.nameless import named
 from tallygate.operations.worktrees import worktrees_met
 from tallygate.pricing.book import PriceScope, half_hour_of
@@ -248,7 +252,7 @@ class Pricer:
         self._suspect(row, later)
         joined = better(row, later, self._dearer(row, later))
         parent = row.parent_session if row.parent_session is not None else joined.parent_session
-        return replace(joined, session=row.session, at=row.at, parent_session=parent)
+        return replace(kept_attributed(row, joined), session=row.session, at=row.at, parent_session=parent)
 
     def _suspect(self, booked: ObservedUsage, later: ObservedUsage) -> None:
         kinds = contradictions(booked, later)
@@ -320,6 +324,7 @@ class _Batch:
         self._whole: dict[str, int | None] = {}
         self._stored = StoredResponses(tx, client, rows)
         self._finder = SessionFinder(rt, tx, rows)
+        self._checkouts = Checkouts(rt)
 
     def take(self, priced: Priced) -> None:
         """Count one response: as a new one, or by what it adds to one that is known."""
@@ -355,7 +360,10 @@ class _Batch:
             if each is not None:
                 joined = self._pricer.rising(each, joined)
         joined = replace(joined, response_key=row.response_key if before is None else before.row.response_key)
-        if telemetry is None and before is not None and joined == before.row:
+        if telemetry is None and before is not None and joined == attributed(before.row, joined):
+            if joined != before.row:  # only whom it was made for is told: what it cost stays as it was booked
+                self._write(Update, self.meter.recount(before, joined), "")
+                self.corrected += 1
             return
         after, basis = self._corrected(self._pricer.priced(joined), before, telemetry)
         if telemetry is not None:
@@ -413,6 +421,7 @@ class _Batch:
                     self.attributed += 1
 
     def _write(self, make: type[Insert | Update], after: StoredUsage, basis: str) -> None:
+        after = self._checkouts.placed(after)
         if basis:
             self.prices.setdefault(after.price_id, basis)
         self.changes.append(make("usage", from_usage(after)))
@@ -449,14 +458,6 @@ class _Batch:
         if before is not None and stored.cost_nanos < before.cost_nanos:
             stored, basis = replace(stored, price_id=before.price_id, cost_nanos=before.cost_nanos), ""
         return Priced(self.meter.count(stored, befores), basis)
-
-
-def in_a_line(row: ObservedUsage) -> str:
-    """What a row tells, in a line."""
-    tokens = row.tokens
-    written = tokens.cache_write_5m + tokens.cache_write_1h
-    counts = f"{tokens.fresh_input} in, {tokens.cache_read} read, {written} written, {tokens.output} out"
-    return f"{row.model or 'no model'}: {counts}, at {row.at.isoformat(timespec='seconds')}"
 
 
 def _store(

@@ -21,6 +21,7 @@ from tallygate.core.sums import Unread
 from tallygate.core.text import cleaned, shown
 from tallygate.core.words import client_among, client_name
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.usage.again import read_again
 from tallygate.operations.usage.ingest import REFUSED, FileReading, IngestResult, ingest_all, key_of, reading_of
 from tallygate.operations.usage.looked import LookedThrough, keep_looked_through, key_of_places
 from tallygate.surroundings import Surroundings
@@ -103,6 +104,7 @@ def sync(
         with closing(pieces_from_beside(wanted, list_prices) if is_much(wanted) else pieces(wanted)) as found:
             take_all(found, store, progress, kept)
     store.flush()
+    read_again(rt, {name: REGISTRY.sources[name] for name in _named(clients)})
     _forget_opened(rt)
     if clients is None and since_us is None:
         places = key_of_places(Surroundings(environ, None, home), REGISTRY.sources.values())

@@ -1,0 +1,80 @@
+"""Whom a response was made for: which tools, of which servers; and how its cost is shared out among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from tallygate.core.text import cleaned
+
+NAME_MAX = 128
+# A response that serves more is one of a client gone wrong: the first ones in their order carry its cost.
+SERVED_MAX = 16
+_MCP = "mcp__"
+_APART = "__"
+
+
+class Served(NamedTuple):
+    """A tool that a response served, and the MCP server it is of: none for a tool of the client's own."""
+
+    server: str | None
+    tool: str
+
+
+def _order(served: Served) -> tuple[str, str]:
+    return (served.server or "", served.tool)
+
+
+def label(value: object) -> str | None:
+    """A name of an agent, a skill, a server or a tool that is safe to store and print, or nothing."""
+    return (cleaned(value, NAME_MAX) or None) if type(value) is str else None
+
+
+@lru_cache(maxsize=2048)
+def served_by(tool: str) -> Served | None:
+    """The tool that a client's name for it means, where that is `mcp__server__tool` or a name of the client's own.
+
+    >>> served_by("mcp__github__create_issue"), served_by("Bash")
+    (Served(server='github', tool='create_issue'), Served(server=None, tool='Bash'))
+    """
+    if tool.startswith(_MCP):
+        server, apart, rest = tool.removeprefix(_MCP).partition(_APART)
+        if apart and (named := tool_of(server, rest)) is not None:
+            return named
+    return tool_of(None, tool)
+
+
+def tool_of(server: str | None, tool: str) -> Served | None:
+    """A tool of a server, by names as they are written; None where the tool has none."""
+    name = label(tool)
+    return None if name is None else Served(label(server), name)
+
+
+def together(*served: Iterable[Served]) -> tuple[Served, ...]:
+    """All tools that a response served, each once, in their order; the first ones where they are too many."""
+    found = {each for some in served for each in some}
+    return tuple(sorted(found, key=_order)[:SERVED_MAX]) if found else ()
+
+
+def shares(amount: int, served: Sequence[Served]) -> tuple[tuple[Served | None, int], ...]:
+    """What of an amount each tool carries: equal parts that come to it exactly; the rest is that of none.
+
+    What cannot be divided goes to the first ones in their order, one each, so that no unit is lost or made.
+
+    >>> shares(10, [Served(None, "Bash"), Served("github", "search"), Served(None, "Read")])
+    ((Served(server=None, tool='Bash'), 4), (Served(server=None, tool='Read'), 3), \
+(Served(server='github', tool='search'), 3))
+    >>> shares(10, [])
+    ((None, 10),)
+    """
+    among = together(served)
+    if not among:
+        return ((None, amount),)
+    each, left = divmod(amount, len(among))
+    return tuple((one, each + (number < left)) for number, one in enumerate(among))
+
+
+def share_of_servers(amount: int, served: Sequence[Served], servers: frozenset[str]) -> int:
+    """What of an amount the tools of some servers carry together."""
+    return sum(part for one, part in shares(amount, served) if one is not None and one.server in servers)
