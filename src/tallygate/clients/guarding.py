@@ -29,6 +29,8 @@ from tallygate.files import start_of
 _WITH_ENTRIES = frozenset({"json", "table"})
 _PACKAGES = frozenset({"site-packages", "dist-packages"})
 _PYTHON = re.compile(r"python[\d.]*")
+# In the data folder: what hands a browser the token of the page.
+PAGE_FOLDER = "page"
 # Of a folder with very many files the first are known by what they are.
 _TWINS_MAX = 5_000
 # Forms of git's index that list each name in full; what else it has to say stands at its end.
@@ -103,6 +105,7 @@ def guarded_of(
         {} if clients is None else clients,
         interpreters,
         _also_behind_links(dict.fromkeys(map(str, own.caches), "the cache")),
+        _also_behind_links({str(own.data_dir / PAGE_FOLDER): "what opens the page"}),
     )
 
 

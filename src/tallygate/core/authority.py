@@ -41,6 +41,7 @@ class Loosening(StrEnum):
     PRICES_UPDATE = "prices update"
     PRICES_RESET = "prices reset"
     USAGE_CORRECT = "usage correct"
+    DASHBOARD = "dashboard"
 
 
 # What changes the files of clients: those are the user's, whatever ledger a variable leads such a command to.
@@ -91,6 +92,7 @@ class EntryDoor(StrEnum):
     COMMAND = "cli"
     ELICITATION = "elicitation"
     PROMPT = "prompt"
+    PAGE = "page"
 
 
 class Seal(Protocol):

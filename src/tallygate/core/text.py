@@ -24,6 +24,17 @@ def cleaned_lines(text: str, longest: int) -> str:
     return "\n".join(filter(None, lines))[:longest].rstrip()
 
 
+def visible(text: str) -> str:
+    r"""Markup as it may be shown: whatever would act on a reader unseen is a sign that something stands there.
+
+    >>> visible("a\u202eb\x1b[2J\nc"), visible("tag\U000e0041")
+    ('a\ufffdb\ufffd[2J\nc', 'tag\ufffd')
+    """
+    # Of a page there are few signs that differ, however long it is.
+    bad = {ord(sign): "\ufffd" for sign in set(text) if sign != "\n" and unicodedata.category(sign) in _UNSAFE}
+    return text.translate(bad) if bad else text
+
+
 def shown(value: object, longest: int = 80) -> str:
     """A value as it may stand in a message: quoted, cleaned, cut."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 10**18:

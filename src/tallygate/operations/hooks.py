@@ -305,6 +305,8 @@ def _kept_off(rt: Runtime, event: HookEvent) -> HookAnswer | None:
         return None
     if found.command:
         text = f"{found.what} is the user's alone: it is run in a terminal outside the agent."
+    elif found.secret:
+        text = f"{found.what} is for the user's browser alone; no tool reads it."
     elif found.clock:
         what = f"{found.what} would set the system's clock, by which budgets are renewed."
         text = f"{what} It is set in a terminal outside the agent."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -605,3 +607,55 @@ def test_a_link_to_the_home_is_the_home():
     own = GuardedFiles(OWN.places, HOME, real=lambda path: path.replace("/srv/me", HOME))
     command = "HOME=/srv/me TALLYGATE_HOME=/tmp/t tallygate uninstall"
     assert reaches(Reach(command), own, "/srv/shop") == GuardFinding("`tallygate uninstall`", True)
+
+
+SECRET = f"{DATA}/page"
+WITH_SECRET = replace(OWN, secrets={SECRET: "what opens the page"})
+# What reads the file that lets a browser in to the page, by whatever way.
+READ = [
+    f"cat {SECRET}/open-12.html",
+    f"cat < {SECRET}/open-12.html",
+    f"cd {SECRET} && cat *",
+    f"cat {DATA}/p*/open-*",
+    f"cat {DATA}/*/open-*",
+    "cat ~/.local/share/tallygate/page/open-1.html",
+    "cat $HOME/.local/share/tallygate/page/open-1.html",
+    f"cd {DATA}; grep -o 'value=.*' page/open-1.html",
+    f"grep -r token {DATA}",
+    f"cp -r {DATA} /srv/shop/copy",
+    f"tar czf /srv/shop/a.tgz {DATA}",
+    f"rg token {DATA}",
+    f"find {DATA} -name 'open-*' -exec cat {{}} +",
+    f"ln -s {SECRET} /srv/shop/x",
+    f"cp -r {DATA}/* /srv/shop",
+    f"python3 -c \"print(open('{SECRET}/open-1.html').read())\"",
+    f"dd if={SECRET}/open-1.html",
+    f"bash -c 'cat {SECRET}/open-1.html'",
+]
+NOT_READ = [
+    f"ls -l {DATA}", f"cat {DATA}/notes", f"sqlite3 -readonly {DATA}/ledger.db .tables", "cat page/open-1.html",
+    "grep -r token src", "cp -r src /srv/shop/copy", f"ls {DATA}/*", "tallygate status", "find . -exec cat {} +",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", READ)
+def test_no_command_reads_what_opens_the_page(command):
+    found = reaches(Reach(command), WITH_SECRET, "/srv/shop")
+    assert found is not None
+    assert (found.what, found.secret) == ("what opens the page", True)
+    assert reaches(Reach(command, code=True), WITH_SECRET, "/srv/shop") is not None
+
+
+@pytest.mark.parametrize("command", NOT_READ)
+def test_what_lies_beside_it_is_read_as_before(command):
+    found = reaches(Reach(command), WITH_SECRET, "/srv/shop")
+    assert found is None or not found.secret
+
+
+@pytest.mark.parametrize("name, refused", [
+    (f"{SECRET}/open-1.html", True), (SECRET, True), (f"{DATA}/**/open-*.html", True), (DATA, True),
+    (f"{DATA}/page/*", True),
+    (f"{DATA}/ledger.db", False), ("/srv/shop/page/open-1.html", False),
+])  # fmt: skip
+def test_no_tool_that_reads_files_is_given_what_opens_the_page(name, refused):
+    assert (reaches(Reach(reads=(name,)), WITH_SECRET, "/srv/shop") is not None) is refused

@@ -31,6 +31,8 @@ REFUSED = [
     ["doctor", "--rebuild"],
     ["init", "--client", "codex"],
     ["uninstall"],
+    ["dashboard"],
+    ["dashboard", "--demo"],
 ]
 
 

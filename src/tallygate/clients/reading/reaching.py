@@ -34,6 +34,9 @@ _TARGETS = ("destination", "to", "new_path", "newPath")
 _FOLDERS = ("workdir", "cwd", "directory", "dir_path")
 _PATHS = ("file_path", "filePath", "path", "absolute_path", "notebook_path")
 _NAMES = (_PATHS, _SOURCES, _TARGETS)
+# Names under which tools are given what they look at, and what a path of ours has in it.
+_LOOKERS = (("uri",), ("url",), ("pattern",), ("glob",))
+_OURS = re.compile(r"tallygate|open-")
 _TEXTS = ("content", "file_text", "contents")
 _SWAPS = (("old_string", "new_string"), ("oldString", "newString"), ("old_str", "new_str"), ("oldText", "newText"))
 _EVERYWHERE = ("replace_all", "replaceAll", "allow_multiple")
@@ -63,13 +66,22 @@ def reach_of(raw: Mapping[str, Any], tool: str | None) -> Reach | None:
         for words in (_SHELL_WORDS, _CODE_WORDS):  # what a tool that nobody knows is given to run
             if command := _words(given, words):
                 return Reach(command[:COMMAND_CHARS_MAX], folder=folder, code=words is _CODE_WORDS)
-        return None
+        return _looked_at(given)
     if given.get("command") == "view":
-        return None
+        return _looked_at(given)
     text, swaps = (
         (_text(given, _TEXTS), ()) if kind in _WRITERS or given.get("command") == "create" else (None, _swaps(given))
     )
     return Reach(edits=tuple(Edit(path, text, swaps) for key in _PATHS if (path := _text(given, (key,)))))
+
+
+def _looked_at(given: Mapping[str, Any]) -> Reach | None:
+    """The files that a tool reads; of most nothing of ours can be meant, and nobody looks any further."""
+    listed = given.get("paths")
+    more = [each for each in listed[:MOST_EDITS] if isinstance(each, str)] if isinstance(listed, list) else []
+    names = [found for keys in (*((key,) for key in _PATHS), *_LOOKERS) if (found := _text(given, keys))]
+    meant = tuple(name.removeprefix("file://") for name in (*names, *more) if _OURS.search(name))
+    return Reach(reads=meant) if meant else None
 
 
 def _text(given: Mapping[str, Any], names: tuple[str, ...]) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tallygate.core.authority import CHANGES_CLIENTS
@@ -22,6 +22,8 @@ from tallygate.core.shell import WILD, Simple, braced, commands, filled, fits, p
 COMMAND_CHARS_MAX = 20_000
 _NAMES_MAX = 500
 _NESTED_MAX = 3
+# A tool that is given a folder to read looks through all of it.
+_SEARCHES = ("rg",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +51,15 @@ class Edit:
 class Reach:
     """What a tool is given: a shell command and where it runs, or the files it is about to write.
 
-    `code` says that the command may be a program in another language than a shell's.
+    `code` says that the command may be a program in another language than a shell's. `reads` are files and folders that
+    it looks at.
     """
 
     command: str = ""
     edits: tuple[Edit, ...] = ()
     folder: str | None = None
     code: bool = False
+    reads: tuple[str, ...] = ()
 
 
 def unseen(_: Edit) -> bool:
@@ -89,7 +93,8 @@ class GuardedFiles:
     `program` says that the installed program is among the places, `alone` that it has an environment of its own;
     `starts` are folders in which Python looks for code to run before it. `usual` are variables with what they stand
     for where a command does not say. `clients` are those that an agent may start in a shell. `interpreters` are those
-    places that other programs name, too, because they run by them. `caches` may be thrown away, but not written.
+    places that other programs name, too, because they run by them. `caches` may be thrown away, but not written. What
+    lies in `secrets` no tool even reads; they lie in folders of ours, by which a whole tree of them may be copied.
     """
 
     places: Mapping[str, str] = field(default_factory=dict)
@@ -109,19 +114,22 @@ class GuardedFiles:
     clients: Mapping[str, NestedClient] = field(default_factory=dict)
     interpreters: frozenset[str] = frozenset()
     caches: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class GuardFinding:
     """What a tool reaches for, in a word; `command` says that it is a command which only the user runs.
 
-    `client` says that it is what would start another client without the gate, `clock` that it sets the system's clock.
+    `client` says that it is what would start another client without the gate, `clock` that it sets the system's clock,
+    `secret` that it is not even to be read.
     """
 
     what: str
     command: bool = False
     client: bool = False
     clock: bool = False
+    secret: bool = False
 
 
 def reaches(reach: Reach, guarded: GuardedFiles, folder: str | None) -> GuardFinding | None:
@@ -129,7 +137,7 @@ def reaches(reach: Reach, guarded: GuardedFiles, folder: str | None) -> GuardFin
 
     >>> own = GuardedFiles({"/h/ledger.db": "the ledger"}, "/h")
     >>> reaches(Reach("cat notes; rm ~/ledger.db"), own, "/w"), reaches(Reach("ls -l ~/ledger.db"), own, "/w")
-    (GuardFinding(what='the ledger', command=False, client=False, clock=False), None)
+    (GuardFinding(what='the ledger', command=False, client=False, clock=False, secret=False), None)
     """
     if not guarded.places:
         return None
@@ -137,11 +145,15 @@ def reaches(reach: Reach, guarded: GuardedFiles, folder: str | None) -> GuardFin
     for edit in reach.edits:
         if (found := look.written(edit.path, edit)) is not None:
             return found
+    if (found := look.told(reach.reads, _SEARCHES)) is not None:
+        return found
     if not reach.command:
         return None
     if reach.folder is not None:
         look.folder = look.full(reach.folder)
     command = reach.command[:COMMAND_CHARS_MAX]
+    if (found := look.spelled(command)) is not None:
+        return found
     return (look.code(command) if reach.code else None) or look.shell(command)
 
 
@@ -186,6 +198,8 @@ class _Shell:
 
     def _simple(self, each: Simple, before: Simple | None) -> GuardFinding | None:
         whole = [filled(word, self.variables) for word in each.words]
+        if (found := self.told([*whole, *each.opens.values()], whole)) is not None:
+            return found
         words, inner, sets = verbs.unwrapped(whole)
         # What holds the ledger's lock keeps every step waiting.
         name = verbs.held(whole, len(whole) - len(words))
@@ -413,6 +427,29 @@ class _Shell:
                 if self.guarded.loses(asked) if known or not self.text else verbs.DROPS.search(self.text):
                     return GuardFinding(word)
             self.made.add(path)
+        return None
+
+    def spelled(self, text: str) -> GuardFinding | None:
+        """A secret that is named in full, in whatever language."""
+        for place, word in self.guarded.secrets.items():
+            if place in text or place.removeprefix(self.guarded.home + "/") in text:
+                return GuardFinding(word, secret=True)
+        return None
+
+    def told(self, names: Sequence[str], command: Sequence[str] = ()) -> GuardFinding | None:
+        """A secret that one of some words stands for, or the folder of ours around it that a command takes whole."""
+        if not self.guarded.secrets:
+            return None
+        takes_all = verbs.takes_trees(command)
+        for name in names[:_NAMES_MAX]:
+            for each in braced(name.partition("=")[2] or name):
+                path = self.full(each)
+                for place, word in self.guarded.secrets.items() if path else ():
+                    inside = path == place or path.startswith(place + "/")
+                    around = takes_all and (path == posixpath.dirname(place) or fits(path, place, within=False))
+                    wild = WILD.search(path) is not None and verbs.reaches_into(path, place)
+                    if inside or around or wild:
+                        return GuardFinding(word, secret=True)
         return None
 
     def _same(self, name: str) -> GuardFinding | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise, takewhile
@@ -551,6 +551,18 @@ def replaces(program: str, given: list[str], *, alone: bool) -> bool:
     if "install" not in words[:2] or "--dry-run" in words or (alone and not own):
         return False
     return any(map(_FORCED.fullmatch, words)) or any(word != "tallygate" and "[" not in word for word in named)
+
+
+# Programs that take a whole tree of files, and those that do so when they are told to.
+_TREES = frozenset({"cp", "rsync", "scp", "tar", "zip", "7z", "rg", "ag", "ack", "cpio", "bsdtar"})
+_RECURSIVE = re.compile(r"-[A-Za-z]*[rR][A-Za-z]*|--(?:dereference-)?recursive|-exec(?:dir)?|-ok")
+
+
+def takes_trees(words: Sequence[str]) -> bool:
+    """Whether a command reads everything below the folders that it names."""
+    program = name_of(words[0]) if words else ""
+    told = program in {"grep", "egrep", "fgrep", "find"} and any(map(_RECURSIVE.fullmatch, words[1:]))
+    return program in _TREES or told
 
 
 def reaches_into(pattern: str, place: str) -> bool:

@@ -32,6 +32,7 @@ COMMANDS = {
         "off": "switch:off",
         "on": "switch:on",
         "sync": "sync:sync",
+        "dashboard": "dashboard:dashboard",
     },
     "Set-up": {
         "init": "init:init",

@@ -136,7 +136,7 @@ def list_sessions(rt: Runtime, *, state: SessionState | None, limit: int) -> lis
     with rt.reading() as reader:
         found = reader.sessions(state=None if state is None else state.value, limit=limit)
         unsure = Unsure(reader, rt.workspace.place_of)
-        return [_line(rt, reader, session, unsure) for session in found]
+        return [line_of(rt, reader, session, unsure) for session in found]
 
 
 def show_session(rt: Runtime, session_id: str) -> SessionView:
@@ -272,7 +272,7 @@ def standing(rt: Runtime, *, limit: int) -> LedgerStanding:
     with rt.reading() as reader:
         found = reader.sessions(state=SessionState.OPEN.value, limit=limit)
         unsure = Unsure(reader, rt.workspace.place_of)
-        lines = [_line(rt, reader, session, unsure) for session in found]
+        lines = [line_of(rt, reader, session, unsure) for session in found]
         return LedgerStanding(reader.head(), lines, reader.queued_lines(WAITING_MAX))
 
 
@@ -427,7 +427,8 @@ def _only(noun: str, text: str, search: Callable[[str, int], list[str]], hint: s
     raise InvalidArgument(noun, message, hint="Give more of the id.")
 
 
-def _line(rt: Runtime, reader: Reader, session: Session, unsure: Unsure) -> SessionLine:
+def line_of(rt: Runtime, reader: Reader, session: Session, unsure: Unsure) -> SessionLine:
+    """One session as lists have it."""
     budgets = budgets_now(rt, reader, session, rt.services.clock_us(), here=False)
     own = drawn_on(reader, session, budgets)
     totals = reader.totals(session.session_id)
@@ -468,7 +469,17 @@ class StoppedRun:
     @property
     def message(self) -> str | None:
         """What was said; None where it was not kept."""
-        return None if self.call.reply is None else GateAnswer.from_json(self.call.reply).message
+        return None if self.answer is None else self.answer.message
+
+    @property
+    def command(self) -> str | None:
+        """The command that lets it go on."""
+        return None if self.answer is None else self.answer.command
+
+    @property
+    def answer(self) -> GateAnswer | None:
+        """The refusal itself, as far as it was kept."""
+        return None if self.call.reply is None else GateAnswer.from_json(self.call.reply)
 
 
 def last_stops(rt: Runtime) -> list[StoppedRun]:
@@ -477,11 +488,12 @@ def last_stops(rt: Runtime) -> list[StoppedRun]:
         sessions = reader.sessions(state=None, limit=SESSIONS_LOOKED_AT)
         here = _of_project(rt, sessions)
         beside = [each for each in here if each.ended_us is None or each.ended_us >= here[0].started_us]
-        found = [_stop_of(reader, each, rt.services.clock_us()) for each in beside]
+        found = [stop_of(reader, each, rt.services.clock_us()) for each in beside]
     return [stop for stop in found if stop is not None]
 
 
-def _stop_of(reader: Reader, session: Session, at_us: int) -> StoppedRun | None:
+def stop_of(reader: Reader, session: Session, at_us: int) -> StoppedRun | None:
+    """The refusal that a session stands still by; None where it was let go on since, or a limit was raised."""
     budgets = all_budgets(reader, session, session.ended_us or at_us)
     changes = reader.limit_changes([each.budget_id for each in budgets], SHOWN_MAX)
     calls = reader.recent_calls(session.session_id, 2**62, STEPS_LOOKED_AT)

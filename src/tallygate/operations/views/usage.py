@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
+from itertools import pairwise
 
 from tallygate.core.places import meant
 from tallygate.core.sums import UnreadFile, UnreadSum, UsageFilter, UsageSum, unread_sum
@@ -120,6 +121,13 @@ def _gone(rt: Runtime, lines: Iterable[UsageLine]) -> tuple[str, ...]:
     names = dict.fromkeys(name for line in lines for name in line.key if name)
     places = {name: rt.workspace.place_of(name) for name in names}
     return tuple(name for name, place in places.items() if place is not None and place.gone and place.project is None)
+
+
+def spent_between(rt: Runtime, wanted: UsageWanted, moments: Sequence[int]) -> list[int]:
+    """What was spent from each of some moments to the next, in nano-dollars."""
+    with rt.reading() as reader:
+        chosen = _Chosen(rt, reader, wanted)
+        return [sum(each.nanos for each in chosen.sums(*span)) for span in pairwise(moments)]
 
 
 class _Chosen:

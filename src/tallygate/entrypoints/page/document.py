@@ -1,0 +1,238 @@
+"""The document around every page: its head, the filters, the banners, and the foot that it is held to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, tzinfo
+
+import htpy as h
+from htpy import Element, Node
+
+from tallygate import __version__
+from tallygate.core.chosen import ALL, TODAY, WEEK, Span, Term, month_before
+from tallygate.core.errors import TallygateError
+from tallygate.core.gate.wording import off_told
+from tallygate.core.text import cleaned, visible
+from tallygate.entrypoints.page.look import KEYS, Look
+from tallygate.entrypoints.page.parts import PATTERNS, banner, state, title
+from tallygate.entrypoints.page.wording import at, offset, plural, when
+from tallygate.operations.views.frame import OPEN_MAX, Frame
+
+# Pages in their order, each with the name that stands in the head.
+PAGES = {"now": "Now"}
+_TEXT_MAX = 1000
+_DEMO = (
+    "A made-up month of four repositories; nothing of it is yours, and nothing is written to your ledger. "
+    "It is deleted when the command ends."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PageAround:
+    """What a page is shown in: where its figures come from, whose days it goes by, and what is wrong everywhere.
+
+    `notices` stand above every page: what keeps the gate shut, in sentences with the next step.
+    """
+
+    zone: tzinfo
+    is_demo: bool = False
+    notices: tuple[str, ...] = ()
+
+
+def rendered(document: Element) -> bytes:
+    """A document as it is sent: whatever in it would act on a reader unseen is shown as a sign."""
+    return visible(str(document)).encode()
+
+
+def document(look: Look, around: PageAround, name: str, *body: Node, frame: Frame | None, count: Node = None) -> bytes:
+    """A page as a whole; without a `frame` it says nothing of the ledger."""
+    return rendered(
+        h.html(lang="en", data_theme=look.theme)[
+            h.head[
+                h.meta(charset="utf-8"),
+                h.meta(name="viewport", content="width=device-width, initial-scale=1"),
+                h.title[f"{name} · Tallygate"],
+                h.link(rel="icon", href="icon.svg"),
+                h.link(rel="stylesheet", href="tokens.css"),
+                h.link(rel="stylesheet", href="page.css"),
+            ],
+            h.body[
+                h.a(".skip", href="#main")["Skip to the page"],
+                PATTERNS,
+                _top(look, frame),
+                frame is not None and _filters(look, around, frame, count),
+                h.main(id="main")[h.div(".wrap")[_banners(look, around, frame), *body]],
+                _bottom(around, frame),
+            ],
+        ]
+    )
+
+
+def fault_page(look: Look, around: PageAround, fault: TallygateError) -> bytes:
+    """The page while the ledger cannot be asked: that it halts everything, why, and what mends it."""
+    return document(
+        look,
+        around,
+        "Halted",
+        banner(
+            state("halt", "halted"),
+            h.p[
+                h.b["The gate halts everything: the ledger cannot be used. "],
+                f"{cleaned(fault.message, _TEXT_MAX)} {cleaned(fault.hint, _TEXT_MAX)} ",
+                h.span(".mono")[fault.code],
+            ],
+            tone="halt",
+            command="tallygate doctor",
+        ),
+        title("No figures now"),
+        h.p(".say")["Nothing is shown that might not be so any more. This page asks anew when it is loaded again."],
+        frame=None,
+    )
+
+
+def _top(look: Look, frame: Frame | None) -> Element:
+    other = "light" if look.theme == "dark" else "dark"
+    return h.header(".top")[
+        h.div(".wrap")[
+            h.a(".brand", href=look.href("now"))[
+                h.svg({"viewBox": "0 0 18 18"}, aria_hidden="true")[
+                    h.path(d="M3 3v12M7 3v12M11 3v12M15 3v12"), h.path(".gate", d="M1 13 17 5")
+                ],
+                "tallygate",
+            ],
+            h.nav(".pages", aria_label="Pages")[
+                (
+                    h.a(href=look.href(page), aria_current="page" if page == look.page else None)[name]
+                    for page, name in PAGES.items()
+                )
+            ],
+            h.div(".tools")[
+                frame is not None and _standing(look, frame),
+                h.a(".opt", href=look.href(theme=other))["Theme"],
+            ],
+        ]
+    ]
+
+
+def _standing(look: Look, frame: Frame) -> Element:
+    """Whether anything stands still, in the head of every page."""
+    if frame.stops:
+        return h.a(href=look.href("now"))[state("halt", f"{len(frame.stops)} halted", pill=True)]
+    if not frame.open:
+        return state("off", "nothing open")
+    most = "+" if len(frame.open) == OPEN_MAX else ""
+    return state("run", f"{len(frame.open)}{most} running")
+
+
+def _filters(look: Look, around: PageAround, frame: Frame, count: Node) -> Element:
+    today = at(frame.now_us, around.zone).date()
+    periods = {TODAY: "Today", WEEK: "7 days", **_months(today), ALL: "All"}
+    return h.div(".filters")[
+        h.form(".wrap", method="get", action=look.page, role="search", aria_label="Period and filters")[
+            h.span(".seg")[
+                (
+                    h.a(href=look.href(period=name), aria_current="true" if name == look.period else None)[text]
+                    for name, text in periods.items()
+                )
+            ],
+            len(look.filter.terms) > 0 and h.span(".chips")[(_chip(look, term) for term in look.filter.terms)],
+            h.span(".field")[
+                h.label(".vh", for_="f")["Filter"],
+                h.input(
+                    id="f",
+                    name="filter",
+                    value=look.filter.text or None,
+                    placeholder=f"Filter: {', '.join(f'{key}:' for key in KEYS)} …",
+                    autocomplete="off",
+                ),
+            ],
+            h.input(type="hidden", name="period", value=look.period),
+            look.theme and h.input(type="hidden", name="theme", value=look.theme),
+            (h.input(type="hidden", name=name, value=value) for name, value in look.other.items()),
+            h.button(".vh", type="submit")["Apply"],
+            h.span(".count")[f"local days, {offset(frame.now_us, around.zone)}" if count is None else count],
+        ]
+    ]
+
+
+def _months(today: date) -> dict[str, str]:
+    before = month_before(today)
+    return {f"{day:%Y-%m}": f"{day:%b %Y}" for day in (today, before)}
+
+
+def _chip(look: Look, term: Term) -> Element:
+    return h.span(".chip")[
+        term.text, h.a(href=look.href(filter=look.filter.without(term).text), aria_label=f"remove {term.text}")["×"]
+    ]
+
+
+def _banners(look: Look, around: PageAround, frame: Frame | None) -> list[Node]:
+    """What is so on every page: what halts everything, made-up figures, a gate that is off, and what is left out."""
+    found: list[Node] = [
+        banner(state("halt", "halted"), h.p[cleaned(text, _TEXT_MAX)], tone="halt", command="tallygate doctor")
+        for text in around.notices
+    ]
+    if around.is_demo:
+        found.append(
+            banner(
+                h.p[
+                    h.b["Demo data. "],
+                    _DEMO,
+                ]
+            )
+        )
+    if frame is None:
+        return found
+    if frame.off is not None:
+        told = off_told(frame.off, str(around.zone)).replace("`", "")
+        found.append(banner(state("warn", "off"), h.p[told], tone="warn", command="tallygate on"))
+    if frame.unread.records:
+        found.append(_left_out(frame))
+    known = f". Words that are known: {', '.join(KEYS)}."
+    return [*found, *(banner(h.p[h.b["Not filtered by "], text, known]) for text in look.filter.unknown)]
+
+
+def _left_out(frame: Frame) -> Element:
+    unread = frame.unread
+    where = plural(unread.files, "file") if unread.files else "telemetry"
+    return banner(
+        h.p[
+            h.b[f"{plural(unread.records, 'record')} in {where} could not be read"],
+            " and ",
+            "is" if unread.records == 1 else "are",
+            " in no total.",
+        ],
+        command="tallygate doctor",
+    )
+
+
+def _bottom(around: PageAround, frame: Frame | None) -> Element:
+    """What this page can be held to."""
+    parts: list[Node] = []
+    if frame is not None:
+        prices = frame.prices
+        age = "without dates" if prices.age_days is None else f"newest {plural(prices.age_days, 'day')} old"
+        if frame.head.seq:
+            parts.append(
+                h.span[
+                    "head ",
+                    h.span(".mono")[frame.head.hash.hex()[:12]],
+                    f" · event {frame.head.seq:,}, {when(frame.head.at_us, frame.now_us, around.zone)}",
+                ]
+            )
+        else:
+            parts.append(h.span["ledger is new · no events yet"])
+        parts.append(h.span[f"tallygate {__version__} · prices {prices.source} {prices.version}, {age}"])
+        parts.append(h.span[f"figures of {when(frame.now_us, frame.now_us, around.zone)}"])
+    else:
+        parts.append(h.span[f"tallygate {__version__}"])
+    parts.append(h.span["nothing leaves this machine"])
+    return h.footer(".bottom")[h.div(".wrap")[parts]]
+
+
+def filter_note(look: Look, span: Span) -> Sequence[Node]:
+    """What a page is about, beside its title."""
+    against = f", against {span.before_label}" if span.before is not None else ""
+    only = f" · only {look.filter.text}" if look.filter.terms else ""
+    return (h.p[f"{span.label}{against}{only}"],)

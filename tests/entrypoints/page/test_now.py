@@ -1,0 +1,111 @@
+"""The page Now: what it says of a ledger, and that what it says adds up."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from zoneinfo import ZoneInfo
+
+import pytest
+from tests.entrypoints.page.conftest import served
+from tests.world import MINUTE, NANOS, as_said, the_user
+
+from tallygate.core.costing import Tokens
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
+from tallygate.entrypoints.page.document import PageAround
+from tallygate.operations.budgets.change import raise_budget
+from tallygate.operations.gate.record import UsageReport, record_usage
+
+DAY = BudgetRule(BudgetScope.USER, 30 * NANOS, period="day")
+
+
+def spend(world, session, tokens):
+    """A step that is asked for and reported; a token costs a tenth of a cent."""
+    call = world.ask(session, tokens).call_id
+    record_usage(world.rt, UsageReport(call, Tokens(fresh_input=tokens)))
+
+
+def test_a_first_visit_shows_no_figure_and_the_first_step(world):
+    with served(world.rt, world.folder) as browser:
+        found = browser.get("now").words
+    assert "Nothing is on record yet" in found
+    assert "tallygate sync" in found
+    assert "$" not in found.replace("$ ", "")
+
+
+def test_spent_and_left_today_stand_first_and_are_those_of_the_day_limit(world):
+    world = as_said(world.with_runtime(rules=(DAY,)))
+    session = world.start("40", task_summary="mend the parser")
+    spend(world, session, 5_000)
+    world.ask(session, 2_000)
+    with served(world.rt, world.folder) as browser:
+        found = browser.get("now").words
+    assert "Spent today $5.00 of $30.00 known $5.00" in found
+    assert "Left today $23.00 after $2.00 reserved by 1 session" in found
+    assert "Stopped 0 of 1 open session" in found
+    assert "Burn, last 30 min $10.00 /h $5.00 in 30 minutes, 1 response" in found
+
+
+def test_a_session_that_stands_still_comes_first_with_the_command_that_lets_it_go_on(world):
+    session = world.start("1", task_summary="split the module")
+    spend(world, session, 600)
+    world.ask(session, 900)
+    with served(world.rt, world.folder) as browser:
+        found = browser.get("now")
+        assert 'fig is-halt"' in found.text
+        assert "Stopped 1 of 1 open session split the module" in found.words
+        assert "needs $0.90, $0.40 left" in found.words
+        assert "then by money a month $0.60 stands still Raise “split the module” by" in found.words
+        assert f"tallygate budget raise {session[-8:]}" in found.text
+        raise_budget(world.rt, session, 5 * NANOS, reason="go on", authority=the_user("anna"))
+        assert "Stopped 0 of 1 open session" in browser.get("now").words
+
+
+def test_without_a_limit_what_is_left_is_a_dash_and_not_nothing(world):
+    spend(world, world.start("5"), 1_000)
+    with served(world.rt, world.folder) as browser:
+        found = browser.get("now").words
+    assert "Left today – no limit for a day" in found
+
+
+def test_a_day_is_that_of_the_users_zone(world):
+    """At 02:00 UTC it is still the day before in Los Angeles."""
+    session = world.start("40")
+    world.clock.at_us += -world.clock.at_us % (24 * 60 * MINUTE) + 60 * MINUTE
+    spend(world, session, 1_000)
+    world.clock.forward(8 * 60 * MINUTE)
+    with served(world.rt, world.folder, around=PageAround(UTC)) as browser:
+        assert "Spent today $1.00" in browser.get("now").words
+    with served(world.rt, world.folder, around=PageAround(ZoneInfo("America/Los_Angeles"))) as browser:
+        assert "Spent today $0.00 nothing yet" in browser.get("now").words
+
+
+@pytest.mark.parametrize(
+    "text, spent", [("client:test", "$0.00"), ("model:dear", "$1.00"), ("dear", "$1.00"), ("model:cheap", "$0.00")]
+)
+def test_a_filter_leaves_out_what_it_does_not_mean(world, text, spent):
+    spend(world, world.start("5"), 1_000)
+    with served(world.rt, world.folder) as browser:
+        found = browser.get("now", filter=text)
+    assert f"Spent today {spent}" in found.words
+    assert 'class="chip"' in found.text
+
+
+def test_a_word_that_no_filter_knows_is_said(world):
+    spend(world, world.start("5"), 1_000)
+    with served(world.rt, world.folder) as browser:
+        assert "Not filtered by 'colour:red'" in browser.get("now", filter="colour:red").words
+
+
+def test_a_ledger_that_cannot_be_used_is_a_halt_on_every_page_and_no_figure(world):
+    from tallygate.core.errors import LedgerUnavailable
+
+    class Gone:
+        def reading(self, *_):
+            raise LedgerUnavailable("The ledger is locked.", hint="Try again.", code="lock_timeout")
+
+    with served(world.with_runtime(ledger=Gone()).rt, world.folder) as browser:
+        found = browser.get("now")
+    assert found.status == 503
+    assert "The gate halts everything" in found.words
+    assert "lock_timeout" in found.words
+    assert "$0" not in found.words
