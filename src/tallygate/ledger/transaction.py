@@ -12,8 +12,9 @@ from tallygate.core.moments import CLOCK_SLACK_US, ClockWatch, time_now
 from tallygate.core.proof import SIGNATURE, Head, called_for, canonical_bytes, event_hash, signed_bytes
 from tallygate.core.usage import Rules
 from tallygate.ledger import rows
-from tallygate.ledger.events import SqlTables, apply
+from tallygate.ledger.events import apply
 from tallygate.ledger.port import ActivityTotals, Change, Due, QueuedLine, Sign, SpendShare, Value
+from tallygate.ledger.rollups import RolledTables, add_up
 from tallygate.ledger.rows import Execute, ExecuteMany
 from tallygate.ledger.store.bills import BillReads
 from tallygate.ledger.store.checks import CheckReads, CheckWrites
@@ -285,7 +286,7 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites, PlanWrites):
     ) -> None:
         super().__init__(execute, tenant, rules)
         self._execute_many = execute_many
-        self._tables = SqlTables(execute, execute_many, rows.COLUMNS)
+        self._tables = RolledTables(execute, execute_many, rows.COLUMNS)
         self._watch = watch
         self._apart_us = 0 if watch is None else watch.apart_us
         self._chain_id = f"{ledger_id}/{tenant}"
@@ -308,7 +309,7 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites, PlanWrites):
         try:
             yield
         except BaseException:
-            self._tables = SqlTables(self._execute, self._execute_many, rows.COLUMNS)  # without rows that wait in it
+            self._tables = RolledTables(self._execute, self._execute_many, rows.COLUMNS)  # without rows that wait in it
             self.newest, self.row, self.newest_lock, self.at_us, self.is_changing = before
             if self._watch is not None:
                 self._watch.apart_us = apart_us
@@ -371,6 +372,7 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites, PlanWrites):
                 row = {name: value for name, value in row.items() if value is not None}
             stated.append([change.op, change.table, dict(row)])
         apply(self.tenant, stated, self._tables)
+        self._tables.write_sums()
         head = self.newest
         # Every event has a time of its own: by their times they stand in the order of their numbers.
         event_at = max(self.at_us, head.at_us + 1)
@@ -402,6 +404,10 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites, PlanWrites):
         if (called := called_for(kind, stated)) is not None:
             self.attest_later(Due(called[0], self.newest, *called[1:]))
         return self.newest
+
+    def add_up(self, rows: int) -> bool:
+        """Add up so many more rows that were there before their sums; whether all are now."""
+        return add_up(self._execute, rows)
 
     def is_queued(self, session_id: str) -> bool:
         return self._one(SELECT_QUEUED, session_id=session_id) is not None

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from tallygate.core import proof
+from tallygate.core.moments import iso
 from tallygate.ledger.events import KEYS, apply, call_parts, usage_parts
+from tallygate.ledger.rollups import KEY, QUARTER_US, SELECT_STATE, differing, named
 from tallygate.ledger.rows import COLUMNS
 from tallygate.ledger.sqlite.files import migrations, statements
 
@@ -397,6 +399,7 @@ def edits(ledger: AuditableLedger, *, rows_max: int = ROWS_MAX, listener: Listen
         for table in KEYS:
             found += islice(_projection(fold, table), FINDINGS_MAX)
         found += islice(_counters(fold), FINDINGS_MAX)
+        found += _sums(ledger)
     return found[:FINDINGS_MAX]
 
 
@@ -527,6 +530,35 @@ def _counters(fold: SettlingTables) -> Iterator[AuditFinding]:
         if budget["mode"] == "hard" and sum(counted) > limit:
             what = f"spent and reserved {sum(counted)} are above limit and overage {limit}"
             yield AuditFinding("counters", _name("budget", key), what, "a call was let through beyond a hard budget")
+
+
+def _sums(ledger: AuditableLedger) -> Iterator[AuditFinding]:
+    """Sums that reports read, held against the rows that they are of; what is only there or only missing, first."""
+    state = next(iter(ledger.rows(SELECT_STATE)), None)
+    if state is None:
+        yield AuditFinding("counters", "rollup_state", "is missing", "a row was deleted")
+        return
+    lacking, beyond = (islice(ledger.rows(sql), FINDINGS_MAX) for sql in differing(*state))
+    expected = {(tenant, quarter, *of.values()): sums for tenant, quarter, of, sums in map(named, lacking)}
+    meaning = "a sum for reports was edited, or is a fault of the program: `tallygate doctor --rebuild` makes it anew"
+    for row in beyond:
+        tenant, quarter, of, sums = named(row)
+        should = expected.pop((tenant, quarter, *of.values()), None)
+        if should is None:
+            yield AuditFinding("counters", _of_sum(quarter, of), "no response and no call makes it", meaning)
+            continue
+        for name, amount in sums.items():
+            if amount != should[name]:
+                what = f"{name} is {amount}, its responses and calls come to {should[name]}"
+                yield AuditFinding("counters", _of_sum(quarter, of), what, meaning)
+    for _, quarter, *values in expected:
+        of = dict(zip(KEY, values, strict=True))
+        yield AuditFinding("counters", _of_sum(quarter, of), "is missing", meaning)
+
+
+def _of_sum(quarter: int, of: Mapping[str, Any]) -> str:
+    told = (of["client"], of["client_session"] or of["session_id"], of["model"])
+    return "/".join([f"rollup {iso(quarter * QUARTER_US)}", *(str(each) for each in told if each)])
 
 
 def _name(table: str, key: Key) -> str:

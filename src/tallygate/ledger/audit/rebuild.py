@@ -23,6 +23,7 @@ from tallygate.files import create, on_disk
 from tallygate.ledger.anchor import IGNORE
 from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.events import SqlTables, apply
+from tallygate.ledger.rollups import add_up, begin_anew
 from tallygate.ledger.rows import COLUMNS
 from tallygate.ledger.sqlite.database import SqliteLedger, translated
 from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, migrate, migrations, prepare
@@ -44,6 +45,7 @@ PLAN_LEFT_OUT = "how much of plans was used: it is told again with the next resp
 ATTESTATIONS_LEFT_OUT = "attestations: `tallygate attest list` makes those of the events that are left again"
 POSITIONS_LEFT_OUT = "how far transcripts were read: they are read again, and no response counts twice"
 RESTORE = "Nothing was replaced. Restore a backup; a ledger without its events would be one with nothing spent."
+SUMMED_AT_ONCE = 20_000
 _SIDECARS = ("-wal", "-shm")
 _NO_EVENT = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 _NO_ROW = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, OverflowError)
@@ -139,7 +141,14 @@ def _is_sound(path: Path, at_us: int, lock_timeout_ms: int) -> bool:
     except (LedgerCorrupt, sqlite3.Error):
         return False
     try:
-        return not audit(ledger)
+        if audit(ledger):
+            return False
+        # One of before whose sums were never looked for.
+        is_whole = False
+        while not is_whole:
+            with ledger.writing() as tx:
+                is_whole = tx.add_up(SUMMED_AT_ONCE)
+        return True
     except (LedgerCorrupt, sqlite3.Error, *_NO_EVENT):
         return False
     finally:
@@ -185,6 +194,9 @@ def _made(copy: Path, new: Path, path: Path) -> Rebuilt:
                 touched = damaged.execute(SELECT_TOUCHED).fetchone()[0]
                 if isinstance(touched, int) and touched > chains.last_us:
                     chains.end("the tables tell of later changes, which no event states")
+            begin_anew(made.execute)
+            while not add_up(made.execute, SUMMED_AT_ONCE):
+                pass
             left_out = _keep_facts(damaged, made, chains)
         except (InvariantBroken, *_NO_ROW, *_NO_EVENT) as error:
             raise LedgerCorrupt(

@@ -8,7 +8,7 @@ from tallygate.core.bills.lines import Estimate
 from tallygate.core.model import Call
 from tallygate.core.sums import UsageSum
 from tallygate.ledger import rows
-from tallygate.ledger.rows import Statements
+from tallygate.ledger.rollups import SELECT_OF_CALLS, RollupReads, parted
 
 _SPAN = "tenant = :tenant AND at_us >= :from_us AND at_us < :until_us"
 # A call of a session whose responses are read is booked at nothing. The words are those of the index.
@@ -54,12 +54,19 @@ SELECT_NEXT_RESPONSE = f"SELECT at_us FROM usage WHERE {_SPAN} ORDER BY at_us LI
 SELECT_NEXT_CALL = f"SELECT at_us FROM call WHERE {_SPAN} AND {_BOOKED} ORDER BY at_us LIMIT 1"
 
 
-class SpendReads(Statements):
-    """Sums for reports; each reads the rows of a span along an index on time."""
+class SpendReads(RollupReads):
+    """Sums for reports: those that are kept, and where there are none the rows of a span along an index on time."""
 
     def booked_sums(self, from_us: int, until_us: int) -> list[UsageSum]:
-        """What the calls of a span add up to that stand in their budgets with a cost of their own, by session."""
-        return [rows.to_usage_sum(*row) for row in self._all(SELECT_BOOKED_SUMS, from_us=from_us, until_us=until_us)]
+        """What the calls of a span add up to that stand in their budgets with a cost of their own, by session.
+
+        Of one session, model and price there may be several sums, each of another part of the span.
+        """
+        quarters, rest = parted(from_us, until_us) if self.has_rollups() else (None, [(from_us, until_us)])
+        found = [] if quarters is None else self._all(SELECT_OF_CALLS, first=quarters[0], end=quarters[1])
+        for since, until in rest:
+            found += self._all(SELECT_BOOKED_SUMS, from_us=since, until_us=until)
+        return [rows.to_usage_sum(*row) for row in found]
 
     def session_rates(self) -> dict[str, tuple[str, int, str | None]]:
         """The sessions in another currency than dollars: which, how many nano-dollars one unit is, by whose day."""

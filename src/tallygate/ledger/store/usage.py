@@ -14,7 +14,9 @@ from tallygate.core.sums import OF_WHOLE_FILES, ObservedSum, Unread, UnreadFile,
 from tallygate.core.usage import BROKEN_OFF, served_as
 from tallygate.ledger import rows
 from tallygate.ledger.port import Anomaly, ServedSum, SpendShare, StoredUsage, Value
-from tallygate.ledger.rows import Statements
+from tallygate.ledger.rollups import SELECT_FOLDERS as ROLLED_FOLDERS
+from tallygate.ledger.rollups import SELECT_MODELS as ROLLED_MODELS
+from tallygate.ledger.rollups import SELECT_OF_USAGE, RollupReads, parted
 
 _USAGE = rows.USAGE.select("u")
 _SESSION = rows.SESSION.select("s")
@@ -129,7 +131,8 @@ _SUMS = (
     " SUM(CASE WHEN quality = 'final' THEN cost_nanos ELSE 0 END), 0, client, client_session, session_id, project"
 )
 _CHOSEN = " FROM usage WHERE tenant = :tenant AND at_us >= :from_us AND at_us < :until_us"
-_OF_FOLDERS = " AND project IN (SELECT value FROM json_each(:folders))"
+_OF_CLIENTS = " AND client IN (SELECT value FROM json_each(:clients))"
+_OF_FOLDERS = " AND {} IN (SELECT value FROM json_each(:folders))"
 _OF_MODELS = " AND model IN (SELECT value FROM json_each(:models))"
 SELECT_FOLDERS = "SELECT DISTINCT project FROM usage WHERE tenant = :tenant AND project IS NOT NULL"
 SELECT_MODELS = "SELECT DISTINCT model FROM usage WHERE tenant = :tenant"
@@ -215,15 +218,14 @@ class ReadFile:
     read_us: int
 
 
-def _chosen(chosen: UsageFilter) -> tuple[str, dict[str, Value]]:
-    """The end of a statement that reads the chosen responses, and its parameters."""
-    sql, parameters = _CHOSEN, dict[str, Value](from_us=chosen.from_us, until_us=chosen.until_us)
+def _chosen(chosen: UsageFilter, folder: str = "project") -> tuple[str, dict[str, Value]]:
+    """What a statement goes by that reads the chosen responses, in whatever span, and its parameters."""
+    sql, parameters = "", dict[str, Value]()
     if chosen.clients:
-        names = {f"client{number}": name for number, name in enumerate(chosen.clients)}
-        sql += " AND client IN (" + ", ".join(f":{name}" for name in names) + ")"
-        parameters |= names
+        sql += _OF_CLIENTS
+        parameters["clients"] = json.dumps(chosen.clients)
     if chosen.folders is not None:
-        sql += _OF_FOLDERS
+        sql += _OF_FOLDERS.format(folder)
         parameters["folders"] = json.dumps(chosen.folders)
     if chosen.models is not None:
         sql += _OF_MODELS
@@ -231,7 +233,7 @@ def _chosen(chosen: UsageFilter) -> tuple[str, dict[str, Value]]:
     return sql, parameters
 
 
-class UsageReads(Statements):
+class UsageReads(RollupReads):
     """Reads of observed usage; a part of every reader."""
 
     def usage_of(self, session_id: str) -> list[StoredUsage]:
@@ -371,18 +373,29 @@ class UsageReads(Statements):
         }
 
     def usage_sums(self, chosen: UsageFilter) -> list[UsageSum]:
-        """What the chosen responses add up to, by session, folder, model and price."""
+        """What the chosen responses add up to, by session, folder, model and price.
+
+        Of the same of these there may be several sums, each of another part of the span.
+        """
+        span = chosen.from_us, chosen.until_us
+        quarters, rest = parted(*span) if self.has_rollups() else (None, [span])
+        found: list[Any] = []
+        if quarters is not None:
+            sql, parameters = _chosen(chosen, "folder")
+            found = self._all(SELECT_OF_USAGE + sql, first=quarters[0], end=quarters[1], **parameters)
         sql, parameters = _chosen(chosen)
-        group = "client, client_session, session_id, project, model, price_id"
-        return [rows.to_usage_sum(*row) for row in self._all(f"SELECT {_SUMS}{sql} GROUP BY {group}", **parameters)]
+        sql = f"SELECT {_SUMS}{_CHOSEN}{sql} GROUP BY client, client_session, session_id, project, model, price_id"
+        for since, until in rest:
+            found += self._all(sql, from_us=since, until_us=until, **parameters)
+        return [rows.to_usage_sum(*row) for row in found]
 
     def usage_folders(self) -> list[str]:
         """Every folder that responses were made in, as their clients name it."""
-        return [row[0] for row in self._all(SELECT_FOLDERS)]
+        return [row[0] for row in self._all(ROLLED_FOLDERS if self.has_rollups() else SELECT_FOLDERS)]
 
     def usage_models(self) -> list[str]:
         """Every model that responses name, as they write it."""
-        return [row[0] for row in self._all(SELECT_MODELS)]
+        return [row[0] for row in self._all(ROLLED_MODELS if self.has_rollups() else SELECT_MODELS)]
 
     def usage_served(self, models: Collection[str], limit: int) -> list[ServedSum]:
         """What responses of these models come to, by provider, speed and price; the dearest first."""
@@ -391,7 +404,8 @@ class UsageReads(Statements):
     def usage_next(self, chosen: UsageFilter) -> int | None:
         """The time of the first of the chosen responses."""
         sql, parameters = _chosen(chosen)
-        found = self._one(f"SELECT at_us{sql} ORDER BY at_us LIMIT 1", **parameters)
+        span = {"from_us": chosen.from_us, "until_us": chosen.until_us}
+        found = self._one(f"SELECT at_us{_CHOSEN}{sql} ORDER BY at_us LIMIT 1", **span, **parameters)
         return None if found is None else int(found[0])
 
     def position(self, path: str) -> dict[str, Any] | None:

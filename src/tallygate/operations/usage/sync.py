@@ -29,6 +29,8 @@ from tallygate.surroundings import Surroundings
 # The lock of the ledger is held for the rows of one commit, and an agent may be waiting at the gate for it.
 ROWS_A_COMMIT = 1500
 FILES_A_COMMIT = 250
+# So many responses of a ledger of before are added up at a time, for the same reason.
+SUMMED_A_COMMIT = 5_000
 # A process beside this one takes a while to start; below this much to read it does not pay.
 WORTH_A_PROCESS = 16 * 1024 * 1024
 _TRIES = 10
@@ -105,12 +107,22 @@ def sync(
             take_all(found, store, progress, kept)
     store.flush()
     read_again(rt, {name: REGISTRY.sources[name] for name in _named(clients)})
+    add_up(rt)
     _forget_opened(rt)
     if clients is None and since_us is None:
         places = key_of_places(Surroundings(environ, None, home), REGISTRY.sources.values())
         keep_looked_through(rt, [places], LookedThrough(0, began_us))
     progress(SyncProgress(report.files, report.files, store.rows))
     return report
+
+
+def add_up(rt: Runtime) -> None:
+    """Add up what was recorded before there were sums, once: from then on no report reads single responses."""
+    with rt.reading() as reader:
+        is_whole = reader.has_rollups()
+    while not is_whole:
+        with rt.writing() as tx:
+            is_whole = tx.add_up(SUMMED_A_COMMIT)
 
 
 def _taken_over(wanted: list[FileToRead], store: _Store, kept_in: Path | None) -> set[int]:

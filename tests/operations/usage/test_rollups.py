@@ -1,0 +1,213 @@
+"""Sums for reports are always what the responses and calls come to that they are of."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.reading_rules import Rule
+from tests.world import MINUTE, make_world, the_user
+
+from tallygate.core.costing import Tokens
+from tallygate.core.errors import TallygateError
+from tallygate.core.usage import ObservedUsage, Quality
+from tallygate.ledger.audit.rebuild import rebuild
+from tallygate.ledger.rollups import begin_anew
+from tallygate.ledger.transaction import StoreReader
+from tallygate.operations.gate.record import UsageReport, record_usage, void_call
+from tallygate.operations.usage import sync
+from tallygate.operations.usage.correct import correct_usage
+from tallygate.operations.usage.ingest import FileReading, ingest, link_session
+from tallygate.operations.views.usage import UsageWanted, list_usage
+from tallygate.reports.usage import ALWAYS_US, By
+
+ZONES = ["UTC", "Asia/Kathmandu", "Australia/Eucla", "America/St_Johns", "Europe/Amsterdam", "Africa/Monrovia"]
+
+
+def response(world, key, output, *, minutes=0, session="c1", **options):
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us, minutes=minutes)
+    told = {"client": "claude_code", "model": "dear", "rule": Rule.CLAUDE_RESPONSE, "project": "/home/me/p", **options}
+    return ObservedUsage(session=session, response_key=key, at=at, tokens=Tokens(10, 5, 3, 2, output), **told)
+
+
+def take(world, *rows):
+    for client in dict.fromkeys(row.client for row in rows):
+        ingest(world.rt, FileReading(client, "/t", [row for row in rows if row.client == client]))
+
+
+def listed(world, by, zone="UTC", **wanted):
+    """A list of usage, as it is read from sums and as it is read from rows."""
+    chosen = UsageWanted(**{"from_us": -ALWAYS_US, "until_us": ALWAYS_US, **wanted})
+    with world.ledger.reading() as reader:
+        assert reader.has_rollups()
+    fast = list_usage(world.rt, chosen, by=by, zone=ZoneInfo(zone), limit=1000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StoreReader, "has_rollups", lambda _: False)
+        slow = list_usage(world.rt, chosen, by=by, zone=ZoneInfo(zone), limit=1000)
+    return fast, slow
+
+
+def done(world, data, keys):
+    """One thing that may happen, in the order and as often as the test draws it."""
+    what = data.draw(
+        st.sampled_from(["take", "take", "telemetry", "call", "report", "void", "link", "correct", "wait"])
+    )
+    key = data.draw(st.sampled_from(["r1", "r2", "r3", "r4"]))
+    session = data.draw(st.sampled_from(["c1", "c2"]))
+    request = f"req-{key}"
+    if what == "take":
+        quality = data.draw(st.sampled_from([Quality.PARTIAL, Quality.FINAL]))
+        output, minutes = data.draw(st.integers(1, 50)), data.draw(st.integers(-40, 40))
+        options = {"project": data.draw(st.sampled_from(["/home/me/p", "/home/me/q", None]))}
+        options |= {"request_id": request, "estimated_output": data.draw(st.sampled_from([None, 60]))}
+        take(world, response(world, key, output, minutes=minutes, session=session, quality=quality, **options))
+    elif what == "telemetry":
+        take(world, response(world, f"told-{key}", 5, session=session, rule=Rule.CLAUDE_TELEMETRY, request_id=request))
+    elif what == "call":
+        opened = world.start("1000", client=data.draw(st.sampled_from(["claude-code", "other"])))
+        asked = world.ask(opened, data.draw(st.integers(1, 90)))
+        keys.append((opened, asked.call_id))
+    elif what in ("report", "void", "link") and keys:
+        opened, call = data.draw(st.sampled_from(keys))
+        try:
+            if what == "report":
+                record_usage(world.rt, UsageReport(call, Tokens(data.draw(st.integers(1, 20)), output=3)))
+            elif what == "void":
+                void_call(world.rt, call, reason="not made")
+            else:
+                link_session(world.rt, "claude_code", session, opened)
+        except TallygateError:
+            pass  # what may not be is refused, and is none of this test's affair
+    elif what == "correct":
+        with world.ledger.reading() as reader:
+            known = reader.usage_called("r", 9)
+        if known:
+            whose = data.draw(st.sampled_from([each.row.response_key for each in known]))
+            correct_usage(world.rt, whose, {"output": 1}, model=None, reason="it is so", authority=the_user("me"))
+    else:
+        world.clock.forward(data.draw(st.integers(1, 30)) * MINUTE)
+
+
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_sums_are_what_rows_come_to_whatever_happens_in_any_order(data, tmp_path_factory):
+    world = make_world(tmp_path_factory.mktemp("w")).with_runtime(project="/home/me/p")
+    keys = []
+    for _ in range(data.draw(st.integers(1, 14))):
+        done(world, data, keys)
+    assert not world.problems()
+    for by in (By.DAY, By.SESSION, By.PROJECT, By.MODEL):
+        fast, slow = listed(world, by)
+        assert (fast.lines, fast.total) == (slow.lines, slow.total)
+    world.ledger.close()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10**6), zone=st.sampled_from(ZONES))
+def test_days_of_every_zone_and_any_span_are_the_same_from_sums_as_from_rows(seed, zone, tmp_path_factory):
+    world = make_world(tmp_path_factory.mktemp("w"))
+    chance = random.Random(seed)
+    rows = [
+        response(world, f"r{number}", chance.randrange(99), minutes=chance.randrange(-90_000, 9_000),
+                 session=f"c{chance.randrange(3)}", model=chance.choice(["dear", "cheap", "nobody"]),
+                 project=chance.choice(["/a", "/b", None]))
+        for number in range(60)
+    ]  # fmt: skip
+    # Where days began at no quarter of an hour: Monrovia was 44 minutes and a half behind until 1972.
+    rows += [
+        response(world, f"old{number}", 7, minutes=-29_300_000 + chance.randrange(-4_000, 4_000))
+        for number in range(20)
+    ]
+    take(world, *rows)
+    ends = sorted(chance.randrange(-2_000, 200) * 60_000_000 * 7 + chance.randrange(10**6) for _ in range(2))
+    spans = [{}, {"from_us": world.clock.at_us + ends[0], "until_us": world.clock.at_us + ends[1]}]
+    for span in spans:
+        for by in (By.DAY, By.WEEK, By.MODEL):
+            fast, slow = listed(world, by, zone, **span)
+            assert (fast.lines, fast.total) == (slow.lines, slow.total)
+    world.ledger.close()
+
+
+@pytest.mark.parametrize("wanted", [{"model": "dear"}, {"project": "/b"}, {"clients": ("codex",)}])
+def test_what_is_chosen_is_chosen_from_sums_as_from_rows(world, wanted):
+    take(world, response(world, "r1", 4), response(world, "r2", 6, model="cheap", project="/b"))
+    take(world, response(world, "r3", 8, client="codex", rule=Rule.CODEX_LAST, model="cheap"))
+    fast, slow = listed(world, By.MODEL, **wanted)
+    assert fast.lines == slow.lines
+    assert fast.total.whole.responses == 1
+
+
+EDITS = {
+    "more money": "UPDATE rollup SET cost_nanos = cost_nanos + 1",
+    "another model": "UPDATE rollup_key SET model = 'cheap'",
+    "another price": "UPDATE rollup_key SET price_id = ''",
+    "another quarter": "UPDATE rollup SET quarter = quarter + 1",
+    "a sum is gone": "DELETE FROM rollup",
+    "a sum for nothing": "INSERT INTO rollup SELECT tenant, quarter - 9, key, responses, calls, partial, fresh_input,"
+    " cache_read, cache_write_5m, cache_write_1h, output, reasoning, web_searches, cost_nanos, missing_output,"
+    " exact_nanos, first_us, last_us FROM rollup",
+    "no name of a sum": "DELETE FROM rollup_key",
+    "another last time": "UPDATE rollup SET last_us = last_us + 1",
+    "not known how far": "DELETE FROM rollup_state",
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_sum_that_was_changed_by_hand_is_named_and_made_again(tmp_path, edit):
+    world = make_world(tmp_path)
+    take(world, response(world, "r1", 4))
+    assert not world.problems()
+    with closing(sqlite3.connect(world.ledger.path)) as by_hand:
+        by_hand.execute(EDITS[edit])
+        by_hand.commit()
+    assert any(each.where.startswith("rollup") for each in world.problems())
+    world.ledger.close()
+    assert rebuild(world.ledger.path, at_us=world.clock.at_us, lock_timeout_ms=200) is not None
+    again = make_world(world.folder)
+    assert not again.problems()
+    fast, slow = listed(again, By.MODEL)
+    assert fast.lines == slow.lines
+    assert fast.lines
+    again.ledger.close()
+
+
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_a_ledger_of_before_is_added_up_in_steps_while_others_write(data, tmp_path_factory):
+    world = make_world(tmp_path_factory.mktemp("w")).with_runtime(project="/home/me/p")
+    keys = []
+    for _ in range(data.draw(st.integers(1, 10))):
+        done(world, data, keys)
+    with world.ledger.writing():
+        begin_anew(world.ledger._connection.execute)
+    is_whole = False
+    while not is_whole:
+        with world.ledger.reading() as reader:
+            assert not reader.has_rollups()
+        if data.draw(st.booleans()):
+            done(world, data, keys)
+        assert not world.problems()
+        with world.ledger.writing() as tx:
+            is_whole = tx.add_up(2)
+    for _ in range(3):
+        done(world, data, keys)
+    assert not world.problems()
+    fast, slow = listed(world, By.SESSION)
+    assert fast.lines == slow.lines
+    world.ledger.close()
+
+
+def test_a_sync_adds_up_what_was_recorded_before_there_were_sums(world, tmp_path):
+    take(world, response(world, "r1", 4), response(world, "r2", 4))
+    with world.ledger.writing():
+        begin_anew(world.ledger._connection.execute)
+    sync.sync(world.rt, environ={"CLAUDE_CONFIG_DIR": str(tmp_path)}, home=tmp_path)
+    fast, slow = listed(world, By.MODEL)
+    assert fast.lines == slow.lines
+    assert fast.total.whole.responses == 2
