@@ -458,6 +458,7 @@ WRITES_FREELY = {
     "looked.keep_looked_through": "says how far what clients wrote is read, by whoever has read it",
     "again._read_file": "says that a file was read once more",
     "again.fill": "says whom a response was made for, and changes no count and no cost",
+    "sync.add_up": "adds up what was recorded, for reports",
     "sync._forget_opened": "says no more of folders that could not be read before, and were by now",
 }
 
