@@ -92,6 +92,7 @@ MEMORIES_ALLOWED = {
     "machine.py system": "the machine",
     "operations/budgets/applicable.py _tighter_text": "rules as they stand in a session's row",
     "pricing/identity.py means": "ids of models",
+    "pricing/identity.py listed_name": "the same of every id, whoever asks",
     "pricing/identity.py one_name": "ids of models",
     "pricing/overrides.py _channel_of": "ids of models",
     "pricing/reading.py read": "ids of models",

@@ -45,7 +45,7 @@ def one_name(model: str) -> str:
     return name
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=_NAMES_KEPT)
 def listed_name(model: str) -> str:
     """The name under which reports add a model up: what a router gives away stays apart from what it sells.
 
