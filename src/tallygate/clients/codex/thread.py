@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from operator import add, sub
 from typing import Any, NamedTuple
 
+from tallygate.clients.reading.attribution import branch, tools_kept
 from tallygate.clients.reading.lines import (
     Fields,
     Odd,
@@ -21,6 +22,7 @@ from tallygate.clients.reading.lines import (
     moment,
     name,
 )
+from tallygate.core.attribution import Served, label
 from tallygate.core.costing import Tokens
 
 # --- counts ----------------------------------------------------------------------------------------------------------
@@ -162,6 +164,7 @@ def not_yet_counted(moved: Counts, last: Counts | None, records: list[Counts]) -
 # What the client calls its tiers; one it may invent later must not be taken for the one before.
 _TIERS = frozenset({"priority", "fast", "default", "standard", "flex", "auto", "batch"})
 _TIMES = ("replayed_at", "made_at")
+_TOOLS = ("tools", "read")
 _PAUSE = timedelta(seconds=1)
 
 
@@ -195,6 +198,12 @@ class Thread:
     # Whether anything of the thread's own was counted: what is copied stands before that.
     worked: bool = False
     calls: list[str] = field(default_factory=list)
+    # What kind of agent it is, and the branch that it began on.
+    agent_type: str | None = None
+    branch: str | None = None
+    # The tools called since the last response that counted, and those that this one had called.
+    tools: list[Served] = field(default_factory=list)
+    read: list[Served] = field(default_factory=list)
     responses: list[str] = field(default_factory=list)
     records: list[Counts] = field(default_factory=list)
 
@@ -208,11 +217,17 @@ class Thread:
         self.provider = name(meta.get("model_provider"))
         source = meta.get("source")
         spawned: Any = None
+        self.branch = branch(inner(meta, "git").get("branch"))
         if type(source) is tuple:
             subagent = fields(source).get("subagent")
             self.is_agent = subagent is not None
+            self.agent_type = label(subagent)
             if type(subagent) is tuple:
-                spawned = inner(fields(subagent), "thread_spawn").get("parent_thread_id")
+                started = inner(fields(subagent), "thread_spawn")
+                spawned = started.get("parent_thread_id")
+                # A role is what it was started as, a nickname only what it is called.
+                names = (started.get("agent_role"), fields(subagent).get("other"), started.get("agent_nickname"))
+                self.agent_type = next((found for each in names if (found := label(each))), None)
         self.is_agent = self.is_agent or meta.get("thread_source") == "subagent"
         forked = name(meta.get("forked_from_id"))
         self.parent = forked or name(spawned) or name(meta.get("parent_thread_id"))
@@ -244,6 +259,7 @@ class Thread:
         if self.kept_times or (before is not None and at - before > _PAUSE):
             self.replaying = False
             self.calls.clear()
+            self.tools.clear()
             return False
         return True
 
@@ -256,6 +272,7 @@ class Thread:
         if turn[:13] >= str(self.thread)[:13]:
             self.replaying = False
             self.calls.clear()
+            self.tools.clear()
 
     def named(self, written: object) -> None:
         """Take the model of a turn; a name that cannot be read leaves the one before."""
@@ -281,6 +298,8 @@ class Thread:
             state[key] = None if state[key] is None else list(state[key])
         state["records"] = [list(record) for record in self.records]
         state["calls"], state["responses"] = list(self.calls), list(self.responses)
+        for key in _TOOLS:
+            state[key] = [list(tool) for tool in getattr(self, key)]
         return state
 
     @classmethod
@@ -293,6 +312,8 @@ class Thread:
         known["records"] = [Counts(*record) for record in known.get("records", [])]
         for key in ("calls", "responses"):
             known[key] = list(known.get(key, []))
+        for key in _TOOLS:
+            known[key] = list(tools_kept(known.get(key)))
         for key in _TIMES:
             if known.get(key) is not None:
                 try:

@@ -25,6 +25,7 @@ from tallygate.clients.codex.thread import (
     usable,
 )
 from tallygate.clients.reading import files, lines
+from tallygate.core.attribution import SERVED_MAX, Served, served_by, together, tool_of
 from tallygate.core.usage import ObservedUsage, Quality, ReadingRule
 
 # --- compressed ------------------------------------------------------------------------------------------------------
@@ -91,6 +92,9 @@ _WANTED = re.compile(
 # In every line that counts, whatever it says that it is. Text that speaks of it has its quotes escaped.
 _USAGE = b'token_usage":'
 _CALL_ID = re.compile(rb'"call_id":\s*"([!#-\[\]-~]{1,256})"')
+# In a call these stand before its arguments, whose quotes are escaped.
+_NAME = re.compile(rb'"name":\s*"([!#-\[\]-~]{1,256})"')
+_SPACE = re.compile(rb'"namespace":\s*"([!#-\[\]-~]{1,256})"')
 _SECOND = b'{"timestamp":'
 _HEAD_LENGTH = 512
 _KEPT_CALLS = 256
@@ -128,6 +132,8 @@ class CodexReader(files.TranscriptReader):
         if inside in _CALLS:
             match = _CALL_ID.search(block, start, end)
             self._call_made(match[1].decode() if match else None)
+            named, space = _NAME.search(block, start, end), _SPACE.search(block, start, end)
+            self._tool_called(inside, named[1].decode() if named else None, space[1].decode() if space else None)
         return False
 
     def may_count(self, piece: str) -> bool:
@@ -156,6 +162,8 @@ class CodexReader(files.TranscriptReader):
         elif kind == "response_item":
             if str(payload.get("type")).encode() in _CALLS:
                 self._call_made(lines.name(payload.get("call_id")))
+                named, space = lines.name(payload.get("name")), lines.name(payload.get("namespace"))
+                self._tool_called(str(payload.get("type")).encode(), named, space)
         elif kind == "session_meta":
             if thread.thread is None:
                 # The time of the line, else the one inside it. A guess would take its work for history.
@@ -182,6 +190,12 @@ class CodexReader(files.TranscriptReader):
         if call is not None and not self._thread.replaying and call not in calls:
             calls.append(call)
             del calls[:-_KEPT_CALLS]
+
+    def _tool_called(self, kind: bytes, named: str | None, space: str | None) -> None:
+        tool = called(kind, named, space)
+        if tool is not None and not self._thread.replaying and tool not in self._thread.tools:
+            self._thread.tools.append(tool)
+            del self._thread.tools[: -2 * SERVED_MAX]
 
     def _inherits(self, at: datetime) -> bool:
         if self._thread.inherits(at):
@@ -291,6 +305,8 @@ class CodexReader(files.TranscriptReader):
         thread = self._thread
         own = thread.thread or self._file_thread
         calls, thread.calls = tuple(sorted(thread.calls)), []
+        served = together(thread.tools, thread.read)
+        thread.tools, thread.read = [], thread.tools
         tokens = tokens_of(used, self.report)
         if not tokens.total:
             self._left_where(lines.countless(odd))
@@ -316,8 +332,23 @@ class CodexReader(files.TranscriptReader):
                 request_id=request,
                 provider=thread.provider,
                 odd=tuple(sorted(odd)),
+                agent_type=thread.agent_type if thread.is_agent else None,
+                served=served,
+                branch=thread.branch,
             )
         )
+
+
+def called(kind: bytes, named: str | None, space: str | None) -> Served | None:
+    """The tool that a call is of: a server's, where its space or its name says so; older versions write both in one."""
+    if named is None:
+        return Served(None, "local_shell") if kind == b"local_shell_call" else None
+    if space is not None and space.startswith("mcp__"):
+        return served_by(f"{space}__{named}")
+    server, apart, tool = named.partition("__")
+    if apart and server and tool and server != "mcp":
+        return tool_of(server, tool)
+    return served_by(named)
 
 
 def _kind_of(top: lines.Fields, payload: lines.Fields) -> str:

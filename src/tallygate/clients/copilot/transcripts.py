@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tallygate.clients.copilot.client import COMPACTION, RECORD, SHUTDOWN
-from tallygate.clients.reading import files, lines
+from tallygate.clients.reading import attribution, files, lines
+from tallygate.core.attribution import Served, tool_of
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import BROKEN_OFF, MAX_TOKENS, ObservedUsage, Quality, ReadingRule
 from tallygate.files import open_regular
@@ -139,6 +140,8 @@ _WANTED = re.compile(
     rb'"type":\s*"(?:session\.(?:start|resume|context_changed|usage_record|compaction_complete|shutdown)'
     rb'|assistant\.turn_start)"'
 )
+# What tells whom a response was made for; a broken one loses nothing that was used.
+_BESIDE = re.compile(rb'"type":\s*"(?:tool\.execution_start|subagent\.started)"')
 # What says what an event is where its type does not.
 _HOLDERS = {
     b'"accounting":': "session.usage_record",
@@ -168,6 +171,8 @@ class CopilotReader(files.TranscriptReader):
         self._version = lines.name(known.get("version"))
         self._totals = Totals.from_state(known.get("totals"))
         self._rows: list[ObservedUsage] = []
+        self._turns = attribution.Turns(known.get("turns"))
+        self._kinds = attribution.Names(known.get("kinds"))
         self.set_known(state)
 
     def state(self) -> files.State:
@@ -177,12 +182,16 @@ class CopilotReader(files.TranscriptReader):
             "version": self._version,
             "totals": self._totals.as_state(),
             "asked_at": self._asked_at,
+            **({"turns": self._turns.as_state()} if self._turns else {}),
+            **({"kinds": self._kinds.as_state()} if self._kinds else {}),
             **self.known(),
         }
 
     def wants(self, block: bytes, start: int, end: int) -> bool:
         # Text inside a value cannot look like the keys either.
-        return _WANTED.search(block, start, end) is not None or any(block.find(k, start, end) >= 0 for k in _HOLDERS)
+        if _WANTED.search(block, start, end) is not None or _BESIDE.search(block, start, end) is not None:
+            return True
+        return any(block.find(key, start, end) >= 0 for key in _HOLDERS)
 
     def may_count(self, piece: str) -> bool:
         kind = _KIND.search(piece)
@@ -208,6 +217,12 @@ class CopilotReader(files.TranscriptReader):
         elif kind == "assistant.turn_start":
             self._totals.turns += 1
             self._asked_at = lines.name(event.get("timestamp"))
+        elif kind == "tool.execution_start":
+            # It is told behind the response that called it, which is stored by then: the next one reads its result.
+            self._turns.last(lines.name(event.get("agentId"))).calls(_tool(data))
+        elif kind == "subagent.started":
+            for named in (event.get("agentId"), data.get("agentId"), data.get("toolCallId")):
+                self._kinds.put(named, data.get("agentName"))
         elif kind == "session.usage_record":
             self._receipt(event, data, rows)
         elif kind == "session.compaction_complete":
@@ -298,6 +313,7 @@ class CopilotReader(files.TranscriptReader):
         odd = set() if odd is None else odd
         at = self.when(event.get("timestamp"), odd)
         tokens, reasoning = self._tokens(used, odd)
+        agent = agent or lines.name(event.get("agentId"))
         return ObservedUsage(
             client=CLIENT,
             session=session or self._session or self._stem,
@@ -308,11 +324,13 @@ class CopilotReader(files.TranscriptReader):
             rule=rule,
             quality=quality,
             reasoning=reasoning,
-            agent_id=agent or lines.name(event.get("agentId")),
+            agent_id=agent,
             request_id=lines.name(used.get("apiCallId")),
             project=self._project,
             version=self._version,
             odd=tuple(sorted(odd)),
+            agent_type=None if agent is None else self._kinds.of(agent),
+            served=self._turns.at((agent, False), key).read if rule is RECORD else (),
         )
 
     def _tokens(self, used: lines.Fields, odd: set[str]) -> tuple[Tokens, int]:
@@ -329,6 +347,14 @@ class CopilotReader(files.TranscriptReader):
         hour = lines.count(used, "cacheTtlSeconds") >= _HOUR_S
         short, long = (0, write) if hour else (write, 0)
         return Tokens(fresh, read, short, long, max(output, reasoning)), reasoning
+
+
+def _tool(data: lines.Fields) -> Served | None:
+    """The tool of a call, with its server where it is one of a server's."""
+    server, named = lines.name(data.get("mcpServerName")), lines.name(data.get("mcpToolName"))
+    if server is None or named is None:
+        server, named = None, lines.name(data.get("toolName"))
+    return None if named is None else tool_of(server, named)
 
 
 def _kind_of(written: object, data: lines.Fields) -> object:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tallygate.clients.gemini.client import MESSAGE
-from tallygate.clients.reading import files, lines
+from tallygate.clients.reading import attribution, files, lines
 from tallygate.clients.reading.whole_files import read_document
+from tallygate.core.attribution import Served, tool_of
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import ObservedUsage, Quality, better
 
@@ -45,10 +46,12 @@ class GeminiReader(files.TranscriptReader):
         known = state.get("session") if isinstance(state, Mapping) else None
         self._session: str | None = lines.name(known)
         self._rows: dict[tuple[str, str], ObservedUsage] = {}
+        self._turns = attribution.Turns(state.get("turns") if isinstance(state, Mapping) else None)
         self.set_known(state)
 
     def state(self) -> files.State:
-        return {"session": self._session, **self.known()}
+        turns = {"turns": self._turns.as_state()} if self._turns else {}
+        return {"session": self._session, **turns, **self.known()}
 
     def wants(self, block: bytes, start: int, end: int) -> bool:
         return any(block.find(key, start, end) >= 0 for key in _WANTED)
@@ -88,18 +91,20 @@ class GeminiReader(files.TranscriptReader):
         update = held.get("$set")
         for holder in (held, dict(update) if type(update) is tuple else {}):
             messages = holder.get("messages")
+            turns = attribution.Turns()  # a history that is written anew begins anew
             for message in messages if type(messages) is list else []:
                 if type(message) is tuple:
-                    self._message(message, self._rows)
+                    self._message(message, turns)
         if "tokens" in held:
-            self._message(record, self._rows)
+            self._message(record, self._turns)
 
-    def _message(self, pairs: lines.Pairs, rows: dict[tuple[str, str], ObservedUsage]) -> None:
+    def _message(self, pairs: lines.Pairs, turns: attribution.Turns) -> None:
+        rows = self._rows
         try:
             message = lines.fields(pairs)
             if message.get("type") in _NO_ANSWERS or message.get("tokens") is None:
                 return
-            row = self._row(message)
+            row = self._row(message, turns)
         except lines.Unreadable as error:
             self.report.skipped[error.reason] += 1
             return
@@ -108,7 +113,7 @@ class GeminiReader(files.TranscriptReader):
             held = rows.get(key)
             rows[key] = row if held is None else better(held, row)
 
-    def _row(self, message: lines.Fields) -> ObservedUsage | None:
+    def _row(self, message: lines.Fields, turns: attribution.Turns) -> ObservedUsage | None:
         odd: set[str] = set()
         tokens, thoughts = self._tokens(lines.part(message, "tokens", odd), odd)
         if not tokens.total:
@@ -118,12 +123,16 @@ class GeminiReader(files.TranscriptReader):
         session = self._session or self._stem
         calls = message.get("toolCalls")
         tools = {self._call(call) for call in calls} if type(calls) is list else set()
+        key = self._key(message)
+        turn = turns.at(("", False), key)
+        for call in calls if type(calls) is list else ():
+            turn.calls(_tool(dict(call)) if type(call) is tuple else None)
         # It said something for no output: the stream broke off, and the last count is that of its beginning.
         broke_off = not tokens.output and bool(tools or message.get("content"))
         return ObservedUsage(
             client=CLIENT,
             session=session,
-            response_key=f"{session}/{self._key(message)}",
+            response_key=f"{session}/{key}",
             at=at,
             model=self.served_by(message.get("model"), odd),
             tokens=tokens,
@@ -135,6 +144,7 @@ class GeminiReader(files.TranscriptReader):
             tool_use_ids=tuple(sorted(tool for tool in tools if tool is not None)),
             project=self._project,
             odd=tuple(sorted(odd)),
+            served=turn.served,
         )
 
     def _key(self, message: lines.Fields) -> str:
@@ -157,6 +167,18 @@ class GeminiReader(files.TranscriptReader):
     @staticmethod
     def _call(call: Any) -> str | None:
         return lines.name(dict(call).get("id")) if type(call) is tuple else None
+
+
+_OF_SERVER = re.compile(r"(.{1,256}) \((.{1,256}) MCP Server\)")
+
+
+def _tool(call: Mapping[str, Any]) -> Served | None:
+    """The tool that a call is of; what is shown to the user tells whether it is a server's."""
+    shown, named = lines.name(call.get("displayName")), lines.name(call.get("name"))
+    found = None if shown is None else _OF_SERVER.fullmatch(shown)
+    if found is not None:
+        return tool_of(found[2], found[1])
+    return None if named is None else tool_of(None, named)
 
 
 # --- transcripts -----------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from tallygate.clients.reading.files import (
     written_at,
 )
 from tallygate.clients.reading.whole_files import read_document
+from tallygate.core.attribution import label
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import ObservedUsage, ReadingRule
 
@@ -59,6 +60,7 @@ class MessageFile:
                 return []
             session = lines.name(message.get("sessionID")) or self._session
             row = row_of(message, session, self.report, times=(self.written_at,))
+            row = None if row is None else replace(row, agent_type=None)  # nothing tells whose session it is
             self.report.unfinished = self.report.skipped[lines.Skip.UNFINISHED]
         except lines.Unreadable as error:
             self.report.skipped[error.reason] += 1
@@ -113,6 +115,8 @@ def row_of(
         project=lines.name(lines.inner(message, "path").get("cwd")),
         provider=provider,
         odd=tuple(sorted(odd)),
+        # Of a conversation's own messages it is only a manner of work; the session around them tells.
+        agent_type=label(message.get("agent")) or label(message.get("mode")),
     )
 
 
@@ -305,7 +309,10 @@ def _messages(
                 elif (before := models.get(row.session)) is not None:
                     row = replace(row, model=before.model, provider=row.provider or before.provider)
                 parent = parents.get(row.session)
-                rows.append(row if parent is None else replace(row, parent_session=parent, agent_id=row.session))
+                if parent is None:
+                    rows.append(replace(row, agent_type=None))
+                else:
+                    rows.append(replace(row, parent_session=parent, agent_id=row.session))
         yield rows, mark, report
 
 

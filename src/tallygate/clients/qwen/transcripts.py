@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from tallygate.clients.qwen.client import RESPONSE
-from tallygate.clients.reading import files, lines
+from tallygate.clients.reading import attribution, files, lines
+from tallygate.core.attribution import label, served_by
 from tallygate.core.costing import Tokens
 from tallygate.core.usage import BROKEN_OFF, ObservedUsage, Quality
 
@@ -25,6 +26,8 @@ _TOLD = b'"ui_telemetry"'
 _NAMED = re.compile(rb'"event\.name":\s*"[^"]')
 _EVENT = "qwen-code.api_response"
 _EVENTS = "qwen-code."
+_CALL = b"qwen-code.tool_call"
+_CALLED = "qwen-code.tool_call"
 _OTHERS = ("user", "assistant", "tool_result")
 _KIND = re.compile(r'"type":\s*"(\w+)"')
 _COUNTS = ("input", "cached_content", "output", "thoughts", "tool", "total")
@@ -41,13 +44,19 @@ class QwenReader(files.TranscriptReader):
         self._rows: list[ObservedUsage] = []
         # Who had a response that broke off before its counts, and asks again.
         self._broken = {each for each in (state or {}).get("broken", ()) if isinstance(each, str)}
+        self._turns = attribution.Turns((state or {}).get("turns"))
         self.set_known(state)
 
     def state(self) -> files.State:
-        return {**self.known(), "broken": sorted(self._broken)}
+        turns = {"turns": self._turns.as_state()} if self._turns else {}
+        return {**self.known(), "broken": sorted(self._broken), **turns}
 
     def wants(self, block: bytes, start: int, end: int) -> bool:
-        if block.find(_WANTED, start, end) >= 0 or block.find(_COUNTED, start, end) >= 0:
+        if (
+            block.find(_WANTED, start, end) >= 0
+            or block.find(_CALL, start, end) >= 0
+            or block.find(_COUNTED, start, end) >= 0
+        ):
             return True
         return block.find(_TOLD, start, end) >= 0 and _NAMED.search(block, start, end) is None
 
@@ -76,6 +85,12 @@ class QwenReader(files.TranscriptReader):
         if told and type(payload.get("uiEvent")) is not tuple:
             raise lines.Unreadable(lines.Skip.NOT_OBJECT)
         written = event.get("event.name")
+        agent = lines.name(event.get("subagent_id")) or lines.name(event.get("subagent_name"))
+        if written == _CALLED:
+            # It is told behind the response that called it, which is stored by then: the next one reads its result.
+            named = lines.name(event.get("function_name"))
+            self._turns.last(agent).calls(None if named is None else served_by(named))
+            return None
         if written != _EVENT:
             # Under a name of the client's own it is something else; without one its counts say what it is.
             is_known = type(written) is str and written.startswith(_EVENTS)
@@ -85,7 +100,6 @@ class QwenReader(files.TranscriptReader):
                 return None
         odd: set[str] = set()
         tokens, thoughts, quality = self._tokens(event, odd)
-        agent = lines.name(event.get("subagent_id")) or lines.name(event.get("subagent_name"))
         if not tokens.total:
             self._broken.add(agent or "")
             self.report.skipped[lines.Skip.BAD_COUNT if lines.countless(odd) else lines.Skip.EMPTY] += 1
@@ -96,10 +110,11 @@ class QwenReader(files.TranscriptReader):
         if (agent or "") in self._broken:
             self._broken.remove(agent or "")
             odd.add(BROKEN_OFF)
+        key = lines.name(record.get("uuid")) or self._key(event)
         return ObservedUsage(
             client=CLIENT,
             session=source or lines.name(record.get("sessionId")) or self._stem,
-            response_key=lines.name(record.get("uuid")) or self._key(event),
+            response_key=key,
             at=at,
             model=self.served_by(event.get("model"), odd),
             tokens=tokens,
@@ -111,6 +126,9 @@ class QwenReader(files.TranscriptReader):
             project=lines.name(record.get("cwd")),
             version=lines.name(record.get("version")),
             odd=tuple(sorted(odd)),
+            agent_type=None if agent is None else label(event.get("subagent_name")),
+            served=self._turns.at((agent, False), key).read,
+            branch=attribution.branch(record.get("gitBranch")),
         )
 
     def _key(self, event: lines.Fields) -> str:

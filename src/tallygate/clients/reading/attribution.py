@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
 from tallygate.clients.reading import lines
@@ -21,6 +20,16 @@ _NOTE_BYTES = 64 * 1024
 _NO_BRANCH = frozenset({"HEAD", "(detached)"})
 # As clients write a server's name into that of its tools.
 _PLAIN = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def tools_kept(stored: object) -> tuple[Served, ...]:
+    """Tools as they stand in a reader's state; what is not understood is none."""
+    found = [
+        tool_of(item[0], item[1])
+        for item in (stored if isinstance(stored, list) else [])
+        if isinstance(item, list) and len(item) == 2 and isinstance(item[1], str)
+    ]
+    return together([each for each in found if each is not None])
 
 
 class Turn:
@@ -60,7 +69,7 @@ class Turns:
         for item in stored if isinstance(stored, list) else []:
             if isinstance(item, list) and len(item) == 5 and isinstance(item[2], str):
                 agent, aside, key, called, read = item
-                self._last[str(agent), bool(aside)] = Turn(key, _tools(called), _tools(read))
+                self._last[str(agent), bool(aside)] = Turn(key, tools_kept(called), tools_kept(read))
 
     def __bool__(self) -> bool:
         return any(turn.served for turn in self._last.values())
@@ -78,6 +87,11 @@ class Turns:
         if len(self._last) > _TURNS:
             del self._last[next(iter(self._last))]
         return turn
+
+    def last(self, agent: object) -> Turn:
+        """The last response of an agent; where none is known, one that only its calls are known of."""
+        named = (agent if type(agent) is str else "", False)
+        return self._last.get(named) or self.at(named, "")
 
     def as_state(self) -> list[list[object]]:
         """Everything known, as JSON values."""
@@ -122,15 +136,6 @@ class Names:
         return [list(item) for item in self._known.items()]
 
 
-def _tools(stored: object) -> tuple[Served, ...]:
-    found = [
-        tool_of(item[0], item[1])
-        for item in (stored if isinstance(stored, list) else [])
-        if isinstance(item, list) and len(item) == 2 and isinstance(item[1], str)
-    ]
-    return together([each for each in found if each is not None])
-
-
 def mcp_tool(server: object, tool: object) -> Served | None:
     """A tool of a server whose own names are told, as they stand in the names of tools."""
     if type(server) is not str or type(tool) is not str:
@@ -152,11 +157,3 @@ def noted(path: Path, key: str) -> str | None:
     except (ValueError, RecursionError):
         return None
     return label(found.get(key)) if isinstance(found, dict) else None
-
-
-def tools_named(names: Iterable[object]) -> tuple[Served, ...]:
-    """Tools by the names that a client gives them."""
-    from tallygate.core.attribution import served_by
-
-    found = [served_by(name) for each in names if (name := lines.name(each)) is not None]
-    return together([each for each in found if each is not None])
