@@ -111,7 +111,7 @@ def pages() -> dict[str, str]:
         "settings.md": page("Settings", settings(words)),
         "run-log.md": page("Run log", run_log(line, words)),
         "errors.md": page("Errors", error_codes(words)),
-        "json.md": page("JSON", json_schema.paragraphs(json_schema.declared(), table)),
+        "json.md": page("JSON", json_schema.paragraphs(json_schema.declared())),
         "json.schema.json": json_schema.written(json_schema.declared()),
     }
 
@@ -212,25 +212,28 @@ def tool(spec: ToolSpec, every: Words) -> Iterator[str]:
     hints = ["read-only"] * spec.read_only + ["idempotent"] * (spec.idempotent or spec.read_only)
     yield f"## `{spec.name}`"
     yield f"**{spec.title}.** {words['about']}" + (f" Annotations: {', '.join(hints)}." if hints else "")
-    taken = {
-        each.name: f"`{each.name}` ({'required ' * each.required}{shape(each.schema)}{default(each.schema)})"
-        for each in spec.arguments
-    }
+    taken = {each.name: f"`{each.name}`{kind(each.required, each.schema)}" for each in spec.arguments}
     given = {
-        name: f"`{name}`{'' if name in spec.output['required'] else '*'} ({shape(of)})"
+        name: f"`{name}`{'' if name in spec.output['required'] else '*'}{kind(False, of)}"
         for name, of in spec.output["properties"].items()
     }
     for side, shown in {"arguments": taken, "answer": given}.items():
         shared, own = every["shared"][side], words.get(side, {})
         same(f"{spec.name} {side}", shown, {*own, *(set(shared) & set(shown))})
         lines = [f"- {text}: {own[name]}" for name, text in shown.items() if name in own]
-        if rest := [text for name, text in shown.items() if name not in own]:
-            lines.append(f"- as above: {', '.join(rest)}")
+        if rest := [text.partition(" (")[0] for name, text in shown.items() if name not in own]:
+            lines.append(f"- as above: {', '.join(rest)}")  # what they are stands there
         yield "\n".join([f"{SIDES[side]}:\n", *lines])
     codes = ", ".join(f"`{code}`" for code in words.get("errors", []))
     said = [f"Errors: {codes}."] * bool(codes) + [every["intro"]["faults"][words["ledger"]]]
     if any(said):
         yield " ".join(each for each in said if each)
+
+
+def kind(required: bool, schema: Mapping[str, Any]) -> str:
+    """What is said of a value behind its name; nothing of text that may be left out."""
+    told = f"{'required ' * required}{shape(schema)}{default(schema)}"
+    return "" if told == "string" else f" ({told.removesuffix(' string')})"
 
 
 def shape(schema: Mapping[str, Any]) -> str:
@@ -255,7 +258,7 @@ def commands() -> Iterator[str]:
     found = [*every_command(tallygate, None, "tallygate")]
     known = Counter(row for _, context in found for row in rows_of(context))
     often = {row for row, times in known.items() if times >= OFTEN}
-    yield "`-h` and `--help` are known everywhere. Exit codes:"
+    yield "Every command with its options; `tallygate COMMAND -h` says more of each. Exit codes:"
     yield f"```text\n{(failures.__doc__ or '').partition(chr(10))[2].strip()}\n```"
     yield f"A MOMENT is {MOMENT}. Options that many commands have; each names those that it takes under *Also*:"
     writer = click.HelpFormatter(width=HELP_WIDTH)
@@ -299,8 +302,11 @@ def command(found: click.Command, context: click.Context, often: set[tuple[str, 
     if context.parent is not None and isinstance(found, click.Group) and not rows:
         return cleandoc(found.help or "")
     writer = click.HelpFormatter(width=HELP_WIDTH)
-    found.format_usage(context, writer)
-    found.format_help_text(context, writer)
+    words = [word for word in found.collect_usage_pieces(context) if word != "[OPTIONS]"]
+    writer.write_text(" ".join([context.command_path, *words]))
+    writer.write_paragraph()
+    with writer.indentation():
+        writer.write_text(cleandoc(found.help or "").partition("\n\n")[0])
     if own := [row for row in rows if row not in often]:
         with writer.section("Options"):
             writer.write_dl(own)
@@ -310,7 +316,11 @@ def command(found: click.Command, context: click.Context, often: set[tuple[str, 
     if context.parent is None:
         found.format_options(context, rest := click.HelpFormatter(width=HELP_WIDTH))
         _, _, groups = rest.getvalue().partition("Show this message and exit.\n")
-        writer.write(groups)
+        for group in groups.strip().split("\n\n"):
+            title, *lines = group.splitlines()
+            if title and lines:
+                with writer.section(title.removesuffix(":")):
+                    writer.write_text(", ".join(line.split()[0] for line in lines if line[2] != " "))
     else:
         found.format_epilog(context, writer)
     return f"```text\n{writer.getvalue().rstrip()}\n```"
@@ -394,13 +404,15 @@ def run_log(line: Mapping[str, Any], words: Words) -> Iterator[str]:
             raise Mismatch(f"run log {name}: {value!r} is not {described[name]['type']}")
     yield words["intro"]["run_log"]
     alike = groupby(described.items(), key=lambda each: (each[1]["type"], each[1].get("l6e"), each[1]["about"]))
-    yield table(
-        ["field", "type", "meaning"],
-        [
-            [", ".join(f"`{name}`{' †' if w.get('l6e') else ''}" for name, w in group), kind, about]
-            for (kind, _, about), group in alike
-        ],
+    yield "\n".join(
+        f"- {', '.join(f'`{name}`' + '†' * bool(w.get('l6e')) for name, w in group)}{of_type(kind)}: {about}"
+        for (kind, _, about), group in alike
     )
+
+
+def of_type(kind: str) -> str:
+    """What is said of a field's type behind its name; nothing of text."""
+    return "" if kind == "text" else f" ({kind})"
 
 
 def fields(value: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:

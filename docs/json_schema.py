@@ -11,26 +11,20 @@ from typing import Any
 SOURCE = Path(__file__).with_name("json.toml")
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$"
-# A type with what it is in a schema, and what is said of it once for all.
-TYPES: dict[str, tuple[dict[str, Any], str]] = {
-    "id": (
-        {"type": "string"},
-        "Text that names one thing. Sessions and budgets are taken by their beginning or end, too.",
-    ),
-    "money": ({"type": "number"}, "US dollars, rounded to six digits; `null` where nobody knows, never 0 for that."),
-    "number": (
-        {"type": "number"},
-        "A number; amounts beside a `currency` are in that, and tokens and calls are whole.",
-    ),
-    "count": ({"type": "integer", "minimum": 0}, "A whole number, 0 or more."),
-    "percent": ({"type": "number"}, "Per cent: 51 is 51 %. A share without this type is of one: 0.51."),
-    "time": ({"type": "string", "pattern": _TIME}, "A moment in UTC, by ISO 8601, with `Z`."),
-    "day": ({"type": "string", "pattern": r"^(\d{4}-\d\d-\d\d|before 1971|after 2199)$"}, "A day, by ISO 8601."),
-    "currency": ({"type": "string"}, "`USD`, another currency's code, `tokens` or `calls`."),
-    "flag": ({"type": "boolean"}, "`true` or `false`."),
-    "hash": ({"type": "string", "pattern": "^[0-9a-f]{64}$"}, "A SHA-256 in hexadecimal digits."),
-    "text": ({"type": "string"}, "Text; where it is a word for programs the meaning says so."),
-    "object": ({"type": "object"}, "An object whose form is said elsewhere, or varies."),
+# A type with what it is in a schema.
+TYPES: dict[str, dict[str, Any]] = {
+    "id": {"type": "string"},
+    "money": {"type": "number"},
+    "number": {"type": "number"},
+    "count": {"type": "integer", "minimum": 0},
+    "percent": {"type": "number"},
+    "time": {"type": "string", "pattern": _TIME},
+    "day": {"type": "string", "pattern": r"^(\d{4}-\d\d-\d\d|before 1971|after 2199)$"},
+    "currency": {"type": "string"},
+    "flag": {"type": "boolean"},
+    "hash": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    "text": {"type": "string"},
+    "object": {"type": "object"},
 }
 Declared = Mapping[str, Any]
 
@@ -93,7 +87,7 @@ def _type(text: str) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": _type(text[1:-1])}
     if text.startswith("<"):
         return {"$ref": f"#/$defs/{text[1:-1]}"}
-    return dict(TYPES[text][0])
+    return dict(TYPES[text])
 
 
 def written(found: Declared) -> str:
@@ -104,35 +98,31 @@ def written(found: Declared) -> str:
     return f'{{\n{head}\n "$defs": {{\n{defs}\n }}\n}}\n'
 
 
-def paragraphs(found: Declared, table: Any) -> Iterator[str]:
-    """The page: what holds of all answers, what each command answers with, and what each name means."""
+def paragraphs(found: Declared) -> Iterator[str]:
+    """The page: what holds of all answers, and what each command answers with."""
     yield (
         "Every command that lists or changes something takes `--json` and prints one document: ASCII, so that nothing "
         "in it acts on a terminal; `sync --watch` prints a line for each change. Notes go to standard error, and exit "
         "codes are the same as without it. Names are added; one that is here keeps its meaning, or the changelog says "
-        "so. One JSON schema has all commands, each under `$defs`: `docs/reference/json.schema.json`."
+        "so. [One JSON schema](json.schema.json) has all commands, each under `$defs`, and says of each name what it "
+        "means: it has one type and one meaning wherever it stands."
     )
-    yield "## Conventions"
-    yield table(["type", "in JSON", "meaning"], [[name, str(of["type"]), about] for name, (of, about) in TYPES.items()])
     yield (
-        "`?` behind a type: it may be `null`, which means that nobody knows or that there is none. `[...]` is a list, "
-        "`{...}` an object with such values under names of its own, `<...>` a form from below."
+        "Amounts are US dollars, rounded to six digits, or what the `currency` beside them says: tokens and calls are "
+        "whole. Moments are UTC by ISO 8601 with `Z`, hashes SHA-256 in hexadecimal digits, 51 per cent is 51 and a "
+        "share of one 0.51. `null` means that nobody knows, or that there is none; 0 is never said for that."
     )
     forms: dict[str, list[str]] = {}
     for name, shape in found["commands"].items():
         forms.setdefault(shape, []).append(f"`{name}`")
-    meanings: dict[str, list[str]] = {}
-    for name, (of, about) in found["fields"].items():
-        meanings.setdefault(about, []).append(f"`{name}` `{of}`")
-    plain = meanings.pop("")
     yield "## Commands"
     yield _list((", ".join(names), f"`<{shape}>`") for shape, names in forms.items())
     yield "## Forms"
-    yield "A name with a type of its own stands so here alone; a name in brackets is left out where it does not apply."
+    yield (
+        "A name in brackets is left out where it does not apply; `<...>` is a form, `[...]` a list of it, `{...}` an "
+        "object of such values."
+    )
     yield _list((f"`<{name}>`", _line(found, name)) for name in found["shapes"])
-    yield "## Names"
-    yield _list((", ".join(names), about) for about, names in meanings.items())
-    yield f"Names that say it themselves: {', '.join(plain)}."
 
 
 def _list(rows: Iterable[tuple[str, str]]) -> str:
@@ -146,6 +136,7 @@ def _line(found: Declared, shape: str) -> str:
             parts.append(f"all of `<{word[1:]}>`")
         else:
             name, _, other = word.removeprefix("~").partition(":")
-            text = f"`{name}`" + (f" `{other}`" if other else "")
+            of = other or found["fields"][name][0]
+            text = f"`{name}`" + (f" `{of}`" if "<" in of else "")
             parts.append(f"({text})" if word.startswith("~") else text)
     return ", ".join(parts)

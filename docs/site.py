@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+# What pages link to beside pages and pictures.
+SCHEMA = "docs/reference/json.schema.json"
 CONFIG = ROOT / "docs" / "site.toml"
 # Pages that stand at the top of the repository.
 TOP = {
@@ -63,6 +65,7 @@ def lay_out(root: Path, build: Path) -> None:
     docs = root / "docs"
     pictures = {f"docs/pictures/{path.name}": f"pictures/{path.name}" for path in (docs / "pictures").iterdir()}
     names = {path.relative_to(root).as_posix(): path.relative_to(docs).as_posix() for path in docs.rglob("*.md")} | TOP
+    files = pictures | {SCHEMA: SCHEMA.removeprefix("docs/")}
     config = (docs / CONFIG.name).read_text(encoding="utf-8")
     listed = set(pages_of(tomllib.loads(config)["project"]["nav"]))
     if lost := set(names.values()) ^ listed:
@@ -70,8 +73,10 @@ def lay_out(root: Path, build: Path) -> None:
     for name, page in names.items():
         target = build / "docs" / page
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(as_page(name, (root / name).read_text(encoding="utf-8"), names | pictures), encoding="utf-8")
-    shutil.copytree(docs / "pictures", build / "docs" / "pictures")
+        target.write_text(as_page(name, (root / name).read_text(encoding="utf-8"), names | files), encoding="utf-8")
+    for name, place in files.items():
+        (build / "docs" / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / name, build / "docs" / place)
     (build / "zensical.toml").write_text(config, encoding="utf-8")
 
 
