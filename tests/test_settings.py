@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallygate.core.errors import SettingsError
+from tallygate.core.plan import PlanRule, PlanUnknown
 from tallygate.core.words import BudgetMode, CalibrationMode, ExpireAs, UnknownPrice
 from tallygate.pricing.book import PricingSettings
 from tallygate.pricing.exchange import CONFIGURED, Rate
@@ -885,3 +886,45 @@ def test_the_ladder_of_a_client_is_found_in_every_spelling_of_its_name(desk: Des
     desk.user(f'[ladder]\ndefault = ["a"]\n{written} = ["b"]\n')
     ladder = desk.load().ladder
     assert [ladder.for_client(name) for name in ("claude_code", "claude-code", "codex")] == [("b",), ("b",), ("a",)]
+
+
+PLAN = '[[budget]]\nscope = "plan"\nwindow = "5h"\n'
+
+
+def test_a_limit_on_a_plan_is_read_beside_the_budgets_and_is_none(desk):
+    desk.user(PLAN + 'at_percent = 75\nclient = "Codex CLI"\nunknown = "halt"\nmode = "soft"\n')
+    found = desk.load()
+    assert found.budgets == ()
+    assert found.plan == (PlanRule(300, 75, BudgetMode.SOFT, "codex", PlanUnknown.HALT),)
+    desk.user(PLAN.replace("5h", "weekly"))
+    assert desk.load().plan == (PlanRule(10_080, 90),)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[budget]]\nscope = "plan"\n', "a plan lacks its window"),
+        (PLAN + "limit_usd = 5\n", "limits, match and period mean nothing for a plan"),
+        (PLAN + 'match = "x"\n', "limits, match and period mean nothing for a plan"),
+        (PLAN + "at_percent = 0\n", "at_percent must be a whole number from 1 to 100"),
+        (PLAN.replace("5h", "day"), 'window must be "5h", "weekly"'),
+        ('[[budget]]\nscope = "session"\nlimit_usd = 5\nwindow = "5h"\n', "belong to a plan"),
+    ],
+)
+def test_a_limit_on_a_plan_that_says_something_else_is_refused(desk, text, said):
+    desk.user(text)
+    assert said in desk.refusal()
+
+
+def test_a_plan_of_a_client_that_tells_of_none_is_said(desk):
+    desk.user(PLAN + 'client = "gemini"\n')
+    assert any("only Claude Code and Codex tell of theirs" in notice for notice in desk.load().notices)
+
+
+def test_a_projects_limit_on_a_plan_binds_there_at_once_and_its_other_rows_keep_their_places(desk):
+    desk.user('[[budget]]\nscope = "session"\nlimit_usd = 2\n')
+    desk.shop(PLAN + '\n[[budget]]\nscope = "session"\nlimit_usd = 9\n')
+    found = load_settings({}, desk.project, desk.places)
+    assert [(rule.at_percent, rule.within) for rule in found.plan] == [(90, str(desk.project))]
+    assert [row.shown.partition(" = ")[0] for row in found.waiting] == ["budget[2]"]
+    assert "9" in found.waiting[0].shown

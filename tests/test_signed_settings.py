@@ -14,6 +14,7 @@ from tallygate.settings.load import load_from
 from tallygate.settings.signed import NEUTRAL, users_rows
 
 DAY = '[[budget]]\nscope = "global"\nperiod = "day"\nlimit_usd = {}\n'
+PLAN = '[[budget]]\nscope = "plan"\nwindow = "5h"\nat_percent = {}\n'
 SESSION = '[[budget]]\nscope = "session"\nlimit_usd = {}\n'
 
 
@@ -54,6 +55,12 @@ CASES = [
     (DAY.format(10), "# a comment\n" + DAY.format(10), []),
     (DAY.format(10), DAY.format(10) + 'mode = "soft"\n', ["budget"]),
     (DAY.format(10), '[policy]\nbudget_mode = "soft"\n' + DAY.format(10), ["policy.budget_mode", "budget", "budget"]),
+    (PLAN.format(90), PLAN.format(95), ["budget"]),
+    (PLAN.format(90), PLAN.format(80), []),
+    (PLAN.format(90), PLAN.format(90) + 'mode = "soft"\n', ["budget"]),
+    (PLAN.format(90) + 'unknown = "halt"\n', PLAN.format(90), ["budget"]),
+    (PLAN.format(90), "", ["budget"]),
+    ("", PLAN.format(90), []),
     (SESSION.format(4), SESSION.format(9), ["budget"]),
     (SESSION.format(9), SESSION.format(4), []),
     (SESSION.format(4), "", ["budget"]),

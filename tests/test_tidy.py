@@ -451,6 +451,7 @@ WRITES_FREELY = {
     "calls.sweep": "ends what is due",
     "import_l6e.*": "adds what was spent",
     "ingest.*": "adds what was spent",
+    "plan.keep_told": "keeps what a client tells of its plan, as a transcript's is kept",
     "record.*": "adds what was spent",
     "ending.end_session": "a client's own end; by the user's word it is end_by_user",
     "ending.flush_run_log": "writes lines that wait",

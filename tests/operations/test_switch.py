@@ -16,10 +16,11 @@ from tallygate.core.words import Action, CheckReason, Reason, UnknownPrice
 from tallygate.machine import boot
 from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.gate.authorize import StatedStep, check, check_budget
-from tallygate.operations.hooks import answer_hook, remaining_text
+from tallygate.operations.hooks import answer_hook
 from tallygate.operations.lock import switch_off, switch_on, unlock_limits
 from tallygate.operations.lock_book import LockBook, off_at_a_look
 from tallygate.operations.sessions.ending import end_session
+from tallygate.operations.status_line import remaining_text
 
 __all__ = ["hurt"]
 HOUR = 60 * MINUTE

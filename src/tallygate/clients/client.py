@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tallygate.clients.reading.files import Transcripts
     from tallygate.clients.reading.hooks import Hooks
     from tallygate.clients.reading.otlp import ReadEvents
+    from tallygate.clients.reading.status_line import ReadStatus
 
 T = TypeVar("T")
 
@@ -167,7 +168,8 @@ class Client:
     page in docs that says what is to be done and known. A client that nobody has run beside the gate is not measured:
     what is known of it is what others write down. `subscribed` says whether its own files tell that a subscription pays
     for it here. `doubled` finds a package of the client's own (a plugin, an extension) that brings the same hooks: each
-    then runs twice, and counts once.
+    then runs twice, and counts once. One that `tells_plan` says how much of its plan is used. `status_line` reads
+    what it gives to the command of its status line.
     """
 
     name: str
@@ -203,6 +205,8 @@ class Client:
     subscribed: Callable[[InstallSurroundings], bool] | None = None
     doubled: Callable[[InstallSurroundings], Obstacle | None] = nothing_beside
     is_measured: bool = True
+    tells_plan: bool = False
+    status_line: Deferred[ReadStatus] | None = None
 
     def __post_init__(self) -> None:
         if not self.stored_as:
@@ -276,6 +280,10 @@ def program(where: InstallSurroundings) -> list[str]:
     return [where.python, "-I", *([str(where.main)] if where.main else ["-m", "tallygate"])]
 
 
+# What a status line is called where hooks have the names of their events.
+STATUS_LINE = "StatusLine"
+
+
 def server_arguments(where: InstallSurroundings) -> list[str]:
     """What follows the interpreter in the server's command."""
     return [*program(where)[1:], "serve", "--places", where.places]
@@ -301,10 +309,9 @@ def hook_arguments(where: InstallSurroundings, client: str) -> list[str]:
     return [where.python, "-I", "-S", where.hook, "--places", where.places, "--client", client]
 
 
-def status_command(where: InstallSurroundings) -> str:
-    """The command line of the status line."""
-    words = " ".join(word if word in ("-I", "-m", "tallygate") else _quoted(word) for word in program(where))
-    return f"{words} statusline --places {_quoted(where.places)}"
+def status_command(where: InstallSurroundings, client: str) -> str:
+    """The command line of the status line: it runs at every turn, so it asks the running server as a hook does."""
+    return hook_command(where, client, STATUS_LINE)
 
 
 def application_data(where: InstallSurroundings) -> Path:

@@ -10,6 +10,7 @@ from tallygate.core import money, words
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.learning.calibration import Expectation
 from tallygate.core.moments import iso
+from tallygate.core.plan import PlanStanding
 from tallygate.core.values import value
 
 DEFAULT_TENANT = "default"
@@ -212,7 +213,7 @@ class Policy:
 class GateView:
     """What the gate looks at: the session, every budget that applies, and what the rules need to know.
 
-    `is_off` says that the user has switched the gate off.
+    `is_off` says that the user has switched the gate off. `plan` is how the limits on its client's plan stand.
     """
 
     session: Session
@@ -220,17 +221,19 @@ class GateView:
     has_open_exactness: bool = False
     local_target: RerouteTarget | None = None
     is_off: bool = False
+    plan: tuple[PlanStanding, ...] = ()
 
 
 @value(frozen=True, slots=True)
 class Decision:
-    """The gate's answer; `decided_by` is the budget that refused or presses most."""
+    """The gate's answer; `decided_by` is the budget that refused or presses most, `plan` the limit on a plan."""
 
     action: words.Action
     reason: words.Reason
     decided_by: Budget | None = None
     wants_target: bool = False
     target: RerouteTarget | None = None
+    plan: PlanStanding | None = None
 
 
 @value(frozen=True, slots=True)

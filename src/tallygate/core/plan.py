@@ -8,12 +8,14 @@ from enum import StrEnum
 
 from tallygate.core.moments import CLOCK_SLACK_US
 from tallygate.core.values import value
+from tallygate.core.words import BudgetMode
 
 # --- windows ---------------------------------------------------------------------------------------------------------
 # What clients tell of a plan: a share that is used, of a window of so many minutes, and when that begins anew.
 
 
 MINUTE_US = 60_000_000
+QUARTER_US = 15 * MINUTE_US
 FIVE_HOURS, WEEK = 300, 10_080
 # More than a plan may be used of: credits let some go on, and what says more than this is no share.
 USED_MAX = 100_000
@@ -51,6 +53,11 @@ class PlanWindow:
     def kind(self) -> tuple[str, str, int]:
         """What one value stands for at a time."""
         return self.client, self.limit, self.minutes
+
+    def says_more_than(self, before: PlanWindow) -> bool:
+        """Whether this value says something that an earlier one of the same window does not."""
+        same = (self.used, self.resets_us, self.plan) == (before.used, before.resets_us, before.plan)
+        return not same or self.at_us // QUARTER_US != before.at_us // QUARTER_US
 
     def is_true_at(self, at_us: int) -> bool:
         """Whether the value still says something: the window has not begun anew, and not as long ago as it lasts."""
@@ -133,9 +140,6 @@ def percent(used: int) -> str:
     return "under 1 %" if 0 < used < 100 else f"{used // 100} %"
 
 
-QUARTER_US = 15 * MINUTE_US
-
-
 def last_of_quarters(told: Iterable[PlanWindow]) -> list[PlanWindow]:
     """Of each window and quarter of an hour what was told last: a transcript says the same with each response."""
     last: dict[tuple[str, str, int, int], PlanWindow] = {}
@@ -155,3 +159,79 @@ def newest_of(told: Iterable[PlanWindow]) -> list[PlanWindow]:
         if known is None or each.at_us >= known.at_us:
             newest[each.kind] = each
     return sorted(newest.values(), key=lambda each: (each.client, each.minutes, each.limit))
+
+
+# --- limits ----------------------------------------------------------------------------------------------------------
+# A limit on a plan's window is a condition and no counter: nothing is reserved in it, and it is as full as it was said
+# to be last.
+
+
+class PlanUnknown(StrEnum):
+    """What a limit does while nobody knows how much of the plan is used."""
+
+    WARN = "warn"
+    HALT = "halt"
+
+
+@value(frozen=True, slots=True)
+class PlanRule:
+    """A limit on one window of the plan of a client, of all that tell of one where none is named.
+
+    `within` is the project whose file has it: it stops work there alone.
+    """
+
+    minutes: int
+    at_percent: int
+    mode: BudgetMode = BudgetMode.HARD
+    client: str | None = None
+    unknown: PlanUnknown = PlanUnknown.WARN
+    within: str | None = None
+
+    @property
+    def kind(self) -> tuple[int, str | None, str | None]:
+        """What it limits."""
+        return self.minutes, self.client, self.within
+
+    def is_as_tight(self, other: PlanRule) -> bool:
+        """Whether it stops whatever the other one would stop."""
+        return (
+            self.kind == other.kind
+            and self.at_percent <= other.at_percent
+            and BudgetMode.SOFT not in {self.mode} - {other.mode}
+            and PlanUnknown.WARN not in {self.unknown} - {other.unknown}
+        )
+
+
+@value(frozen=True, slots=True)
+class PlanStanding:
+    """How one limit stands for a client: what was told of its window last, and whether that is still true."""
+
+    rule: PlanRule
+    client: str
+    told: PlanWindow | None
+    is_known: bool
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether so much is used as the limit allows, for sure."""
+        return self.is_known and self.told is not None and self.told.used >= self.rule.at_percent * 100
+
+    @property
+    def stops(self) -> bool:
+        """Whether no step is let through."""
+        if self.rule.mode is not BudgetMode.HARD:
+            return False
+        return self.is_reached or (not self.is_known and self.rule.unknown is PlanUnknown.HALT)
+
+    @property
+    def warns(self) -> bool:
+        """Whether something is to be said of it."""
+        return self.is_reached or not self.is_known
+
+
+def standing_of(rule: PlanRule, client: str, told: Iterable[PlanWindow], at_us: int) -> PlanStanding:
+    """How a limit stands by what was told of a client's windows; of several limits the fullest that is still true."""
+    of_rule = [each for each in told if each.minutes == rule.minutes]
+    true = [each for each in of_rule if each.is_true_at(at_us)]
+    found = max(true or of_rule, key=lambda each: (each.used, each.at_us) if true else (each.at_us, 0), default=None)
+    return PlanStanding(rule, client, found, bool(true))

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from tallygate.clients.client import STATUS_LINE
 from tallygate.clients.client import runnable as with_program
 from tallygate.clients.reading.hooks import LONGEST_MESSAGE, Hooks, Reply, message_of
+from tallygate.clients.reading.status_line import StatusInput
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument, TallygateError
 from tallygate.core.hooks import HookEvent, Moment
-from tallygate.core.text import cleaned_lines, shown
+from tallygate.core.text import cleaned, cleaned_lines, shown
 from tallygate.core.words import client_among
 from tallygate.entrypoints.hook import GATING
 from tallygate.entrypoints.runnable import runnable
@@ -23,6 +25,7 @@ from tallygate.entrypoints.stopping import running
 from tallygate.operations.hooks import Prompts, all_landed, answer_hook
 from tallygate.operations.lock_book import standing_now
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.status_line import status_line
 
 # --- hook desk -------------------------------------------------------------------------------------------------------
 # Where the hooks of every client come in: read by its rules, answered by the gate, put into its words.
@@ -38,10 +41,17 @@ TELLS = 1
 RuntimeFor = Callable[[Path | None], Runtime]
 
 
+LINE_MAX = 200
+
+
+def client_stored(client: str) -> str:
+    """The name that a client's rows are stored under, in whatever spelling it is named."""
+    return client if client in REGISTRY.hooks else client_among(client, REGISTRY.hooks) or client
+
+
 def hooks_of(client: str) -> Hooks | None:
     """What is known of a client's hooks, in whatever spelling it is named."""
-    name = client if client in REGISTRY.hooks else client_among(client, REGISTRY.hooks)
-    return None if name is None else REGISTRY.hooks[name]
+    return REGISTRY.hooks.get(client_stored(client))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +119,29 @@ class HookDispatcher:
     ) -> Reply:
         """As `answer`, for what a hook was given on its standard input."""
         raw = hook_input(data)
+        if name == STATUS_LINE:
+            return self._status_line(client, raw or {}, workspace)
         hooks = hooks_of(client) if raw is None else None
         if hooks is None:
             return self.answer(client, name, raw or {}, workspace, sender)
         what = "a hook's input was no JSON object of a size that can be read."
         return self._failed(hooks, name, {}, workspace, what, lasting=False)
+
+    def _status_line(self, client: str, raw: Mapping[str, Any], workspace: Path | None) -> Reply:
+        """The line that a client's status line shows; it is one whatever is wrong, and stops nothing."""
+        try:
+            known = REGISTRY.stored(client_stored(client))
+            read = None if known is None or known.status_line is None else known.status_line.load()
+            runtime = self.runtime_for(workspace)
+            asked = StatusInput() if read is None else read(raw, runtime.services.clock_us())
+            if workspace is None and asked.folder is not None:
+                runtime = self.runtime_for(Path(asked.folder))
+            return Reply(line=status_line(runtime, client_stored(client), asked))
+        except TallygateError as error:
+            return _line(error)
+        except Exception:
+            log.exception("The status line of %s failed.", shown(client))
+            return Reply(line="tallygate: the status line failed; run: tallygate doctor")
 
     def _answered(
         self, hooks: Hooks, name: str | None, raw: Mapping[str, Any], workspace: Path | None, sender: Sender
@@ -178,6 +206,11 @@ class HookDispatcher:
         return refused(hooks.client, name or "", what, subagent=bool(raw.get("agent_id")), lasting=lasting, ends=ends)
 
 
+def _line(error: TallygateError) -> Reply:
+    """A status line that says why it has nothing else to say."""
+    return Reply(line=cleaned(f"tallygate: {error.message}", LINE_MAX))
+
+
 def _program(runtime: Runtime) -> str:
     """How a command begins in an answer; while it may ask for the passphrase, with the program's full path."""
     try:
@@ -228,6 +261,7 @@ def refused(
 def frame(reply: Reply) -> bytes:
     """A reply as the hook program reads it; nothing is ended while responses are in flight."""
     body = b"" if reply.body is None else json.dumps(reply.body, ensure_ascii=False).encode("utf-8", "replace")
+    body = body if reply.line is None else f"{reply.line}\n".encode("utf-8", "replace")
     last = b"" if reply.waits else reply.last_words.encode("utf-8", "replace")
     beside = reply.beside.encode("utf-8", "replace")
     told = f" {len(beside)}" if beside else ""  # a hook program that was started before this version reads no fifth
@@ -274,6 +308,9 @@ def answer_alone(
         app = compose()
     except TallygateError as error:  # settings that cannot be read say nothing of what may be let through
         raw = hook_input(data) or {}
+        if event == STATUS_LINE:
+            sys.stdout.buffer.write(frame(_line(error)) if framed else f"{_line(error).line}\n".encode())
+            return 0
         meant = told_name(raw) if event == "-" else event
         reply = refused(client, meant, str(error), subagent=bool(raw.get("agent_id")))
     else:
@@ -288,6 +325,8 @@ def answer_alone(
         sys.stdout.buffer.write(frame(reply))
         sys.stdout.buffer.flush()
         return 0
+    if reply.line is not None:
+        sys.stdout.write(f"{reply.line}\n")
     if reply.body is not None:
         sys.stdout.write(json.dumps(reply.body, ensure_ascii=True))
         sys.stdout.flush()

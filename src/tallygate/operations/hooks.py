@@ -12,12 +12,12 @@ from tallygate.core.errors import KeyUnusable, LedgerUnavailable, TallygateError
 from tallygate.core.gate import policy
 from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.gate.wording import (
-    amounts_of,
     fault_message,
     held_next,
     left_of,
     never_began,
     off_told,
+    plan_told,
     standing_of,
 )
 from tallygate.core.guard.fence import reaches
@@ -31,8 +31,7 @@ from tallygate.core.hooks import (
     foreign_text,
 )
 from tallygate.core.model import NO_REASON, Budget, Session
-from tallygate.core.moments import spoken
-from tallygate.core.money import format_amount, told_apart
+from tallygate.core.money import format_amount
 from tallygate.core.sessions import stopped_by
 from tallygate.core.typed import typed_amount
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason
@@ -43,6 +42,7 @@ from tallygate.operations.budgets.of_settings import looser_than_before
 from tallygate.operations.gate.authorize import fault_answer
 from tallygate.operations.gate.hook_step import StepAnswer, gate_step, look_ahead, wait_for_responses
 from tallygate.operations.lock_book import lock_news, off_now
+from tallygate.operations.plan import plan_now
 from tallygate.operations.proof.attest import issue_missing
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sessions.ending import end_account
@@ -403,6 +403,8 @@ def _gated(rt: Runtime, event: HookEvent, gated: StepAnswer, session: Session) -
         return HookAnswer(message=answer.message if event.moment is Moment.PROMPT else None)
     if gated.passed is not None:
         return HookAnswer(message=f"Tallygate: {gated.passed}", beside=f"Tallygate: {gated.passed}")
+    if answer.reason is Reason.PLAN_PRESSURE and event.moment is Moment.PROMPT:
+        return HookAnswer(message=f"Tallygate: {answer.message}")
     if gated.before is None or _RISING.index(answer.pressure) <= _RISING.index(gated.before):
         return GO_ON
     left = "" if answer.remaining_nanos is None else f" {format_amount(answer.remaining_nanos)} is left."
@@ -455,6 +457,7 @@ def _welcome(rt: Runtime, account: ClientBudget, foreign: tuple[str, ...]) -> st
     with rt.reading() as reader:
         budgets = budgets_now(rt, reader, account.session, rt.services.clock_us())
         news, off = lock_news(rt, reader), off_now(rt, reader)
+        plan = plan_now(rt, reader, account.session, rt.services.clock_us())
     stops, warns = _tightest(budgets)
     text = f"Tallygate: {left_of(stops, account.session)}. Each step is checked by hooks."
     if warns is not None:
@@ -465,22 +468,10 @@ def _welcome(rt: Runtime, account: ClientBudget, foreign: tuple[str, ...]) -> st
     changed = [] if looser is None else [f"Looser settings than in the last session here: {looser.text}."]
     changed += [] if news is None else [news]
     changed += [] if off is None else [off_told(off, rt.workspace.zone)]
+    changed += [plan_told(each, rt.services.clock_us(), rt.workspace.zone) for each in plan if each.warns]
     return " ".join(
         [text, *changed, *rt.workspace.told_at_start, foreign_text((*rt.workspace.foreign, *foreign))]
     ).rstrip()
-
-
-def remaining_text(rt: Runtime, client: str, client_session: str) -> str | None:
-    """What is left for a client's session, in a few words; None where no budget is known for it."""
-    session = open_session_of(rt, client, client_session)
-    if session is None:
-        return None
-    with rt.reading() as reader:
-        tightest, _ = _tightest(budgets_now(rt, reader, session, rt.services.clock_us()))
-        off = off_now(rt, reader)
-    spent = told_apart(amounts_of(tightest), tightest.unit)[1]
-    until = "" if off is None else f", off until {spoken(off.until_us, rt.workspace.zone)}"
-    return f"tallygate: {spent} spent, {left_of(tightest, session, brief=True)}{until}"
 
 
 def _tightest(budgets: tuple[Budget, ...]) -> tuple[Budget, Budget | None]:

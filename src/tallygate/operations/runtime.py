@@ -31,6 +31,7 @@ from tallygate.core.learning.calibration import (
 )
 from tallygate.core.model import DEFAULT_TENANT, Budget, Policy, Session
 from tallygate.core.places import Place, as_written
+from tallygate.core.plan import PlanRule
 from tallygate.core.text import shown
 from tallygate.core.words import BudgetMode, client_name
 from tallygate.ledger import port
@@ -258,6 +259,10 @@ class Workspace:
     zone: str = "UTC"
     user: str = "user"
     rules: tuple[BudgetRule, ...] = ()
+    plan: tuple[PlanRule, ...] = ()
+    status_show: tuple[str, ...] = ("session", "left", "plan", "context")
+    status_width: int = 120
+    cold_from_percent: int = 5
     rule_written_us: Callable[[BudgetRule], int | None] = lambda _: None
     session_limit_nanos: int = 5_000_000_000
     session_mode: str = "hard"

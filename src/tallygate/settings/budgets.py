@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, dataclass, replace
 
 from tallygate.core.errors import SettingsError
 from tallygate.core.gate.rules import SESSION, BudgetRule, BudgetScope
 from tallygate.core.money import CALLS, TOKENS
+from tallygate.core.plan import PlanRule, PlanUnknown
 from tallygate.core.words import BudgetMode
 from tallygate.settings import checks, sections
 from tallygate.settings.declared import setting, table_of
-from tallygate.settings.model import Paths
+from tallygate.settings.model import Paths, Settings
 from tallygate.settings.source import Document, KeyPath
 
 _LIMITS = ("limit_usd", "limit", "limit_tokens", "limit_calls")
@@ -22,7 +23,8 @@ class _Row:
 
     scope: BudgetScope = setting(
         MISSING, "scope", checks.choice(BudgetScope), '"project"',
-        "What the budget limits: `session`, `project`, `tenant`, `user`, `client`, `model` or `global`.",
+        "What the budget limits: `session`, `project`, `tenant`, `user`, `client`, `model`, `global`, or how much of a"
+        " client's `plan` is used.",
         required=True,
     )  # fmt: skip
     match: str | None = setting(
@@ -52,6 +54,25 @@ class _Row:
         None, "mode", checks.choice(BudgetMode), '"soft"',
         "`hard` stops what the budget does not carry; `soft` only says so. Without it: `policy.budget_mode`.",
     )  # fmt: skip
+    window: int | None = setting(
+        None, "window", checks.plan_window, '"5h"',
+        "Of a plan: its window, `5h`, `weekly` or other hours, as the client tells of it. Nothing is reserved in a"
+        " plan, and it has no limit in money.",
+    )  # fmt: skip
+    at_percent: int | None = setting(
+        None, "at_percent", checks.whole(1, 100), "90",
+        "Of a plan: no step is let through from here on until the window begins anew. Without it: 90.",
+    )  # fmt: skip
+    client: str | None = setting(
+        None, "client", checks.text, '"codex"',
+        "Of a plan: whose it is. Without it: that of each client that tells of one (Claude Code in its status line,"
+        " Codex).",
+    )  # fmt: skip
+    unknown: PlanUnknown | None = setting(
+        None, "unknown", checks.choice(PlanUnknown), '"halt"',
+        "Of a plan: `warn` says so and goes on, `halt` stops while nobody knows how much is used: before the client's"
+        " first word, and once that is older than the window or from before it began anew. Without it: `warn`.",
+    )  # fmt: skip
 
 
 BUDGET = table_of(_Row)
@@ -59,9 +80,46 @@ BUDGET = table_of(_Row)
 
 def read_budgets(document: Document, mode: BudgetMode) -> tuple[BudgetRule, ...]:
     """The budgets of a file; `mode` is that of those which name none."""
+    return tuple(rule for _, rule in numbered_budgets(document, mode))
+
+
+def with_budgets(settings: Settings, document: Document) -> Settings:
+    """Settings with the budgets of a file, and with its limits on plans."""
+    mode = settings.policy.budget_mode
+    return replace(settings, budgets=read_budgets(document, mode), plan=read_plan(document, mode))
+
+
+def read_plan(document: Document, mode: BudgetMode, within: str | None = None) -> tuple[PlanRule, ...]:
+    """The limits of a file on plans; `within` is the project whose file it is."""
     found = []
     for number, row in enumerate(sections.rows(document, "budget", BUDGET, _Row)):
         path: KeyPath = ("budget", number)
+        if row.scope is not BudgetScope.PLAN:
+            continue
+        if row.window is None:
+            raise _wrong(document, path, "a plan lacks its window.", 'Add for example: window = "5h"')
+        given = (row.usd, row.amount, row.currency, row.tokens, row.calls, row.match, row.period)
+        if any(each is not None for each in given):
+            keys = "limits, match and period"
+            raise _wrong(document, path, f"{keys} mean nothing for a plan.", "Its limit is at_percent, of a window.")
+        found.append(
+            PlanRule(
+                row.window, row.at_percent or 90, row.mode or mode, row.client, row.unknown or PlanUnknown.WARN, within
+            )
+        )
+    return tuple(found)
+
+
+def numbered_budgets(document: Document, mode: BudgetMode) -> list[tuple[int, BudgetRule]]:
+    """The budgets of a file that count something, each with its place among all rows."""
+    found = []
+    for number, row in enumerate(sections.rows(document, "budget", BUDGET, _Row)):
+        path: KeyPath = ("budget", number)
+        if row.scope is BudgetScope.PLAN:
+            continue
+        if any(each is not None for each in (row.window, row.at_percent, row.client, row.unknown)):
+            words = "window, at_percent, client and unknown belong to a plan."
+            raise _wrong(document, path, words, 'Leave them out, or write: scope = "plan"')
         limit, unit = _limit(document, path, row)
         period = _period(document, path, row)
         if row.scope is BudgetScope.MODEL and row.match is None:
@@ -69,17 +127,11 @@ def read_budgets(document: Document, mode: BudgetMode) -> tuple[BudgetRule, ...]
             raise _wrong(document, path, "a budget of a model lacks match.", hint)
         if row.scope in (BudgetScope.SESSION, BudgetScope.GLOBAL) and row.match is not None:
             raise _wrong(document, path, f"match means nothing for {row.scope.value}.", "Leave match out.")
-        found.append(
-            BudgetRule(
-                scope=row.scope,
-                limit=limit,
-                unit=unit,
-                period=period,
-                mode=row.mode or mode,
-                match=row.match,
-            )
+        rule = BudgetRule(
+            scope=row.scope, limit=limit, unit=unit, period=period, mode=row.mode or mode, match=row.match
         )
-    return tuple(found)
+        found.append((number, rule))
+    return found
 
 
 def written_us(paths: Paths, rule: BudgetRule) -> int | None:

@@ -15,6 +15,7 @@ from enum import StrEnum
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.gate.rules import parse_period
 from tallygate.core.money import AMOUNT_NANOS_MAX, NANOS_PER_UNIT
+from tallygate.core.plan import minutes_named
 
 Check = Callable[[object], object]
 
@@ -146,6 +147,14 @@ def period(value: object) -> str:
     except InvalidArgument:
         words = "session, day, week, month, never or hours such as 5h"
         raise Unfit(f"must be {words}, not {short(value)}") from None
+
+
+def plan_window(value: object) -> int:
+    """A window of a client's plan, in minutes."""
+    minutes = minutes_named(value) if isinstance(value, str) else None
+    if minutes is None:
+        raise Unfit(f'must be "5h", "weekly" or other hours such as "24h", not {short(value)}')
+    return minutes
 
 
 def above_zero(most: int) -> Check:

@@ -14,9 +14,10 @@ from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import SettingsError
 from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.lock import LockStanding
+from tallygate.core.plan import PlanRule
 from tallygate.pricing.overrides import Discount, PriceOverride
 from tallygate.settings import checks, sections, tolerated
-from tallygate.settings.budgets import read_budgets
+from tallygate.settings.budgets import with_budgets
 from tallygate.settings.checks import MICROS, Unfit, as_number
 from tallygate.settings.installed import InstalledPlaces
 from tallygate.settings.model import LedgerSettings, Paths, Settings, Waiting
@@ -142,7 +143,7 @@ def load_from(
         base = _with_their_factors(base, where.home)
     else:
         base = sections.apply(base, user, project=False)
-        base = replace(base, budgets=read_budgets(user, base.policy.budget_mode))
+        base = with_budgets(base, user)
     settings, project = _with_project(base, user, root, where.home)
     settings = _with_outer_projects(settings, user, root, where.home)
     if where.installed is None and settings.lock is None:
@@ -412,12 +413,29 @@ def _placed(settings: Settings, home: Path) -> Settings:
                 known = ", ".join(sorted(REGISTRY.clients))
                 notices.append(f"{unknown} themselves so; clients that Tallygate knows are {known}.")
         budgets.append(rule)
+    plan = tuple(
+        rule if rule.client is None else replace(rule, client=REGISTRY.names.meant(rule.client))
+        for rule in settings.plan
+    )
     placed = replace(
         settings.pricing,
         overrides=tuple(_row_placed(row, home) for row in settings.pricing.overrides),
         discounts=tuple(_row_placed(row, home) for row in settings.pricing.discounts),
     )
-    return replace(settings, budgets=tuple(budgets), pricing=placed, notices=(*settings.notices, *notices))
+    notices += _plans_unknown(plan)
+    return replace(settings, budgets=tuple(budgets), plan=plan, pricing=placed, notices=(*settings.notices, *notices))
+
+
+def _plans_unknown(plan: Sequence[PlanRule]) -> list[str]:
+    """Limits on plans of clients that tell of none, which would be unknown for ever."""
+    telling = [client for client in REGISTRY.clients.values() if client.tells_plan]
+    known = [client.name for client in telling]
+    titles = " and ".join(client.title for client in telling)
+    return [
+        f"A [[budget]] of the plan of {checks.short(rule.client or '')} is never known: only {titles} tell of theirs."
+        for rule in plan
+        if rule.client is not None and rule.client not in known
+    ]
 
 
 def _row_placed(row: PriceRow, home: Path) -> PriceRow:

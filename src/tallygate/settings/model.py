@@ -14,6 +14,8 @@ from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.lock import Lock
 from tallygate.core.model import DEFAULT_TENANT
+from tallygate.core.plan import PlanRule
+from tallygate.core.status_line import StatusPiece
 from tallygate.core.words import BudgetMode, CalibrationMode, ExpireAs, UnknownPrice, client_among
 from tallygate.pricing.book import PricingSettings
 from tallygate.pricing.exchange import Rate
@@ -317,6 +319,36 @@ class EnforcementSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StatusLineSettings:
+    """What `tallygate statusline` shows."""
+
+    show: tuple[str, ...] = setting(
+        ("session", "left", "plan", "context"), "show", checks.words_of(StatusPiece), '["session", "left", "month"]',
+        "The pieces of the status line, in this order: `session` (spent and held), `left` (of the tightest budget),"
+        " `today`, `month`, `burn` (what the last half hour cost, and how long that lasts), `plan` (windows of the"
+        " client's plan), `context` (what the next turn costs, while it is cached and once it is not), `exactness`.",
+        loosens_nothing=True,
+    )  # fmt: skip
+    width: int = setting(
+        120, "width", checks.whole(20, 500), "80",
+        "How many characters it has at most; what is too wide goes from its end, a piece at a time.",
+        loosens_nothing=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ColdCacheSettings:
+    """When it is said that a turn rewrites what its provider's cache has lost."""
+
+    say_from_percent: int = setting(
+        5, "say_from", checks.share_percent, "0.02",
+        "Said is, once after a pause, a turn whose rewrite costs this share of the tightest limit or more. Nothing is"
+        " stopped.",
+        parts=100, loosens_nothing=True,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class Ladder:
     """Models the user would switch to, dearest first; a client may have its own."""
 
@@ -361,7 +393,10 @@ class Settings:
     privacy: PrivacySettings = PrivacySettings()
     usage: UsageSettings = UsageSettings()
     enforcement: EnforcementSettings = EnforcementSettings()
+    statusline: StatusLineSettings = StatusLineSettings()
+    cold_cache: ColdCacheSettings = ColdCacheSettings()
     budgets: tuple[BudgetRule, ...] = ()
+    plan: tuple[PlanRule, ...] = ()
     ladder: Ladder = field(default_factory=Ladder)
     calibration_micros: Mapping[str, int] = field(default_factory=dict)
     pricing: PricingSettings = field(default_factory=PricingSettings)

@@ -27,7 +27,7 @@ from tallygate.core.text import cleaned
 from tallygate.core.words import BudgetMode
 from tallygate.pricing.book import PricingSettings
 from tallygate.settings import sections
-from tallygate.settings.budgets import read_budgets
+from tallygate.settings.budgets import numbered_budgets, read_budgets, read_plan
 from tallygate.settings.declared import Setting
 from tallygate.settings.model import Settings, Waiting
 from tallygate.settings.source import Document, KeyPath
@@ -70,26 +70,34 @@ def divide_project(base: Settings, user: Document | None, document: Document, wi
         ]
     notes = {key: document.values[key] for key in sections.WITHOUT_EFFECT if key in document.values}
     counted = sections.apply(base, Document(document.name, {**tight, **notes}, document.text), project=True)
-    rules = [replace(rule, within=within) for rule in read_budgets(document, counted.policy.budget_mode)]
+    numbered = numbered_budgets(document, counted.policy.budget_mode)
+    rules = [(number, replace(rule, within=within)) for number, rule in numbered]
     mine = base.session_budget
     # A budget of a session that leaves it more than the user does; any other of a project is one more limit.
     loose = [
         number
-        for number, rule in enumerate(rules)
+        for number, rule in rules
         if rule.scope is BudgetScope.SESSION and rule.unit == "USD"
         if rule.limit > mine.limit or (rule.mode is BudgetMode.SOFT and mine.mode is BudgetMode.HARD)
     ]
     waiting += [
         _row(document, ("budget", number), document.values["budget"][number], _session(base)) for number in loose
     ]
-    tight_rules = [rule for number, rule in enumerate(rules) if number not in loose]
-    rules = [replace(rule, within=within) for rule in read_budgets(document, whole.policy.budget_mode)]
+    tight_rules = [rule for number, rule in rules if number not in loose]
+    all_rules = [replace(rule, within=within) for rule in read_budgets(document, whole.policy.budget_mode)]
+    # A limit on a plan only stops: one more binds work here at once.
+    tight_plan, plan = (read_plan(document, each.policy.budget_mode, within) for each in (counted, whole))
     # What one session may cost is the user's to say until the project is trusted, and then the project's.
-    replaced = {rule.unit for rule in rules if rule.scope is BudgetScope.SESSION}
+    replaced = {rule.unit for rule in all_rules if rule.scope is BudgetScope.SESSION}
     standing = [rule for rule in base.budgets if rule.scope is not BudgetScope.SESSION or rule.unit not in replaced]
     return Project(
-        tight=replace(counted, budgets=(*base.budgets, *tight_rules), dearer=dearer(base, whole)),
-        whole=replace(whole, budgets=(*standing, *rules)),
+        tight=replace(
+            counted,
+            budgets=(*base.budgets, *tight_rules),
+            plan=(*base.plan, *tight_plan),
+            dearer=dearer(base, whole),
+        ),
+        whole=replace(whole, budgets=(*standing, *all_rules), plan=(*base.plan, *plan)),
         waiting=tuple(waiting),
     )
 

@@ -12,7 +12,7 @@ from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.money import COUNTED, exact_text, format_amount, json_number
 from tallygate.core.words import BudgetMode
 from tallygate.settings import sections
-from tallygate.settings.budgets import read_budgets
+from tallygate.settings.budgets import numbered_budgets
 from tallygate.settings.model import Paths, Settings
 from tallygate.settings.source import Document, key_lines, parse_document, read_document
 
@@ -60,7 +60,7 @@ def limits_in(document: Document, paths: Paths) -> list[NamedLimit]:
     found: list[NamedLimit] = []
     taken: set[str] = set()
     mode = sections.apply(Settings(paths), document, project=False).policy.budget_mode
-    for index, rule in enumerate(read_budgets(document, mode)):
+    for index, rule in numbered_budgets(document, mode):
         parts = [rule.period]
         if rule.scope not in (BudgetScope.SESSION, BudgetScope.USER):
             parts.append("all" if rule.scope is BudgetScope.GLOBAL else rule.scope.value)

@@ -16,6 +16,7 @@ from tallygate.settings import checks
 from tallygate.settings.checks import Check, Unfit
 from tallygate.settings.declared import Setting, Table, table_of
 from tallygate.settings.model import (
+    ColdCacheSettings,
     EnforcementSettings,
     Ladder,
     LedgerSettings,
@@ -23,6 +24,7 @@ from tallygate.settings.model import (
     PolicySettings,
     PrivacySettings,
     Settings,
+    StatusLineSettings,
     UsageSettings,
 )
 from tallygate.settings.source import Document, KeyPath
@@ -36,6 +38,8 @@ SECTIONS: Mapping[str, Table] = {
     "usage": table_of(UsageSettings),
     "privacy": table_of(PrivacySettings),
     "enforcement": table_of(EnforcementSettings),
+    "statusline": table_of(StatusLineSettings),
+    "cold_cache": table_of(ColdCacheSettings),
 }
 # Every key with one value of its own, by section and name; those at the top have no section.
 SCALARS: Mapping[tuple[str, str], Setting] = {

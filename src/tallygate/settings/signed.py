@@ -15,10 +15,11 @@ from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.lock import LockStanding
 from tallygate.core.money import format_amount
+from tallygate.core.plan import PlanRule, window_name
 from tallygate.core.text import cleaned
 from tallygate.core.words import BudgetMode
 from tallygate.settings import sections
-from tallygate.settings.budgets import read_budgets
+from tallygate.settings.budgets import with_budgets
 from tallygate.settings.model import Paths, Settings, Waiting
 from tallygate.settings.projects import NOT_SET, dearer, entries_of, holds, listed_rows, toml
 from tallygate.settings.source import Document
@@ -82,8 +83,11 @@ def in_force(blank: Settings, rows: str, current: Document | None) -> Settings:
     waiting += [row for section in _TABLES for row in _entries(base, whole, now, section)]
     waiting += [row for section in ("price", "discount") for row in _priced(signed, now, section)]
     rules, loose = _budgets(base, whole)
-    waiting += [_row("budget", text, now) for text in loose]
-    found = replace(found, budgets=rules, dearer=dearer(base, whole), notices=whole.notices, loosened=tuple(waiting))
+    plan, open_ = _plan(base, whole)
+    waiting += [_row("budget", text, now) for text in (*loose, *open_)]
+    found = replace(
+        found, budgets=rules, plan=plan, dearer=dearer(base, whole), notices=whole.notices, loosened=tuple(waiting)
+    )
     if not waiting:
         return found
     text = waits_text(now, waiting)
@@ -92,7 +96,8 @@ def in_force(blank: Settings, rows: str, current: Document | None) -> Settings:
 
 def is_only_tighter(paths: Paths, before: Document, after: Document) -> bool:
     """Whether the budgets of a changed file leave nobody more than they did; what else stands there is the same."""
-    return not _budgets(*(_applied(Settings(paths), each) for each in (before, after)))[1]
+    both = [_applied(Settings(paths), each) for each in (before, after)]
+    return not (_budgets(*both)[1] or _plan(*both)[1])
 
 
 def waits_text(document: Document, waiting: list[Waiting]) -> str:
@@ -103,7 +108,7 @@ def waits_text(document: Document, waiting: list[Waiting]) -> str:
 
 def _applied(blank: Settings, document: Document) -> Settings:
     applied = sections.apply(blank, document, project=False)
-    return replace(applied, budgets=read_budgets(document, applied.policy.budget_mode))
+    return with_budgets(applied, document)
 
 
 def _neutral(now: Document, signed: Document) -> dict[str, Any]:
@@ -171,6 +176,15 @@ def _budgets(base: Settings, whole: Settings) -> tuple[tuple[BudgetRule, ...], l
         loose.append(f"the budget of a session: {was} -> {now}")
     session = replace(new, limit=min(own.limit, new.limit), mode=own.mode if softer else new.mode)
     return (*held, session), loose
+
+
+def _plan(base: Settings, whole: Settings) -> tuple[tuple[PlanRule, ...], list[str]]:
+    """The limits on plans that hold, those that were signed among them, and in words what became looser."""
+    loose = [rule for rule in base.plan if not any(each.is_as_tight(rule) for each in whole.plan)]
+    return (*loose, *whole.plan), [
+        f"the {rule.mode.value} limit on a plan, {window_name(rule.minutes)} at {rule.at_percent} %: looser or gone"
+        for rule in loose
+    ]
 
 
 def _by_name(settings: Settings) -> dict[tuple[object, ...], BudgetRule]:

@@ -41,7 +41,12 @@ def limits(run_json):
 
 def test_a_ledger_without_budgets_says_so(run, run_json):
     assert run("budget", "list").stdout.startswith("No budgets yet")
-    assert run_json("budget", "list") == {"budgets": [], "bound_nothing": [], "settings_limits": []}
+    assert run_json("budget", "list") == {
+        "budgets": [],
+        "bound_nothing": [],
+        "settings_limits": [],
+        "plan_limits": [],
+    }
 
 
 def test_before_the_first_session_the_budgets_of_the_settings_are_told(run, home):

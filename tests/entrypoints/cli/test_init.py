@@ -167,7 +167,9 @@ def test_where_python_would_not_find_the_program_apart_from_the_users_own_it_is_
     assert not is_found_apart(Path(site.getusersitepackages()), [*path, site.getusersitepackages()], {})
     where = replace(surroundings(settings_here()), main="/u/tallygate/__main__.py")
     assert server_command(where)["args"][:3] == ["-I", "/u/tallygate/__main__.py", "serve"]
-    assert is_ours({"type": "command", "command": status_command(where)})
+    assert is_ours({"type": "command", "command": status_command(where, "claude_code")})
+    older = "/u/bin/python -I /u/tallygate/__main__.py statusline --places /u/places.conf"
+    assert is_ours({"type": "command", "command": older})
 
 
 def test_the_program_that_hooks_run_is_there(run, home, claude):

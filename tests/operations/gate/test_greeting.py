@@ -11,7 +11,7 @@ from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.hooks import Moment, SessionOrigin
 from tallygate.core.words import Action, BudgetMode
 from tallygate.operations.budgets.change import raise_budget, set_budget
-from tallygate.operations.hooks import remaining_text
+from tallygate.operations.status_line import remaining_text
 from tallygate.operations.views.overview import find_budget, list_budgets, list_sessions, show_session
 
 HERE = "/home/me/p"

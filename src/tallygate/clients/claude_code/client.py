@@ -278,7 +278,7 @@ def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
         hooks.append(Hook(("hooks", event), hook_entry(event, command, hard=where.hard), matcher))
     status = Member(
         ("statusLine",),
-        {"type": "command", "command": status_command(where)},
+        {"type": "command", "command": status_command(where, _CLIENT)},
         lambda settings: settings.get("statusLine") is not None and not is_ours(settings["statusLine"]),
         "has a status line of yours, which stays; `tallygate statusline` prints what it would show.",
     )
@@ -422,4 +422,6 @@ CLIENT = Client(
     hooks_answer_forms=True,
     subscribed=subscribed,
     doubled=doubled,
+    tells_plan=True,
+    status_line=Deferred("tallygate.clients.claude_code.status_line", "read_status"),
 )

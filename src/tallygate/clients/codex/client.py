@@ -200,4 +200,5 @@ CLIENT = Client(
     findings=findings,
     hooks_need=_TRUST,
     subscribed=subscribed,
+    tells_plan=True,
 )

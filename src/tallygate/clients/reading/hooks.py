@@ -43,7 +43,7 @@ class Reply:
     are what the hook says on its own. It `waits` while responses are in flight; where nothing can be
     ended, it is kept back for `held_s` seconds. What is `settled` needs no end: the
     client ends its turn by the answer itself, or may be asked once more. `beside` is said on the client's stderr in
-    print mode, and nothing ends.
+    print mode, and nothing ends. A `line` is printed as it is, for a status line.
     """
 
     body: Mapping[str, Any] | None = None
@@ -53,6 +53,7 @@ class Reply:
     held_s: int = 0
     settled: bool = False
     beside: str = ""
+    line: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from tallygate.core.model import (
     needed,
 )
 from tallygate.core.money import COUNTED
+from tallygate.core.plan import PlanStanding
 from tallygate.core.words import Action, BudgetMode, CheckReason, Pressure, Reason, SpendStatus, UnknownPrice
 
 # --- gate ------------------------------------------------------------------------------------------------------------
@@ -51,6 +52,10 @@ def decide(view: GateView, request: CallRequest, policy: Policy) -> Decision:
     if hard:
         return Decision(Action.HALT, Reason.BUDGET_EXCEEDED, decided_by=tightest(hard))
 
+    if (stopping := stopped_by_plan(view)) is not None:
+        reason = Reason.PLAN_REACHED if stopping.is_reached else Reason.PLAN_UNKNOWN
+        return Decision(Action.HALT, reason, plan=stopping)
+
     if view.has_open_exactness:
         return Decision(Action.HALT, Reason.EXACTNESS_REQUIRED, decided_by=tightest(view.budgets))
 
@@ -60,6 +65,9 @@ def decide(view: GateView, request: CallRequest, policy: Policy) -> Decision:
         return Decision(Action.REROUTE, Reason.BUDGET_PRESSURE, decided_by=pressing, wants_target=True)
     if refusing:
         return Decision(Action.ALLOW, Reason.SOFT_BUDGET_EXCEEDED, decided_by=tightest(refusing))
+    if (warning := plan_warning(view)) is not None:
+        reason = Reason.PLAN_PRESSURE if warning.is_reached else Reason.PLAN_UNSURE
+        return Decision(Action.ALLOW, reason, decided_by=tightest(view.budgets), plan=warning)
     return Decision(Action.ALLOW, Reason.ALLOW, decided_by=tightest(view.budgets))
 
 
@@ -73,6 +81,16 @@ def _reroute_to_local(view: GateView) -> Decision:
         decided_by=tightest(view.budgets),
         target=view.local_target,
     )
+
+
+def stopped_by_plan(view: GateView) -> PlanStanding | None:
+    """The limit on a plan that stops: one that is reached before one of which nothing is known."""
+    return next(iter(sorted((each for each in view.plan if each.stops), key=lambda each: not each.is_reached)), None)
+
+
+def plan_warning(view: GateView) -> PlanStanding | None:
+    """The limit on a plan of which something is to be said, a reached one first."""
+    return next(iter(sorted((each for each in view.plan if each.warns), key=lambda each: not each.is_reached)), None)
 
 
 def admits(budget: Budget, amount: int) -> bool:
@@ -154,11 +172,12 @@ def pressure(budget: Budget | None, percents: tuple[int, int, int] = _BEGIN_PERC
 
 @dataclass(frozen=True, slots=True)
 class BudgetVerdict:
-    """Whether the next step may be made, why, and the budget that says so."""
+    """Whether the next step may be made, why, and the budget, or the limit on a plan, that says so."""
 
     allowed: bool
     reason: CheckReason
     decided_by: Budget | None
+    plan: PlanStanding | None = None
 
 
 def judge(view: GateView, needed: Callable[[Budget], int]) -> BudgetVerdict:
@@ -179,6 +198,9 @@ def judge(view: GateView, needed: Callable[[Budget], int]) -> BudgetVerdict:
         return BudgetVerdict(False, CheckReason.BUDGET_EXHAUSTED, tightest(spent))
     if over := [b for b in hard if needed(b) > b.available]:
         return BudgetVerdict(False, CheckReason.ESTIMATED_OVERAGE, tightest(over))
+    if (stopping := stopped_by_plan(view)) is not None:
+        reason = CheckReason.PLAN_REACHED if stopping.is_reached else CheckReason.PLAN_UNKNOWN
+        return BudgetVerdict(False, reason, None, stopping)
     if view.has_open_exactness:
         return BudgetVerdict(False, CheckReason.EXACTNESS_REQUIRED, tightest(view.budgets))
 

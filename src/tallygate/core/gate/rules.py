@@ -125,6 +125,7 @@ class BudgetScope(StrEnum):
     CLIENT = "client"
     MODEL = "model"
     GLOBAL = "global"
+    PLAN = "plan"  # how much of a client's own plan is used: no budget is kept of it
 
 
 # What stands in the id of a budget between what it limits and the project whose file has it.
@@ -221,7 +222,7 @@ def _keys(rule: BudgetRule, subject: RuleTarget) -> tuple[str, ...]:
     if rule.within is not None and not meant(subject.place, rule.within):
         return ()
     match rule.scope:
-        case BudgetScope.SESSION:
+        case BudgetScope.SESSION | BudgetScope.PLAN:
             return ()
         case BudgetScope.PROJECT:
             return meant(subject.place, rule.match)
@@ -262,7 +263,7 @@ def may_limit(rule: BudgetRule, key: str) -> bool:
             return rule.match in (None, key)
         case BudgetScope.GLOBAL:
             return True
-        case BudgetScope.SESSION:
+        case BudgetScope.SESSION | BudgetScope.PLAN:
             return False
 
 

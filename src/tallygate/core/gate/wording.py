@@ -11,6 +11,7 @@ from tallygate.core.lock import Off
 from tallygate.core.model import DEFAULT_TENANT, Budget, Decision, Session
 from tallygate.core.moments import spoken
 from tallygate.core.money import COUNTED, format_amount, told_apart
+from tallygate.core.plan import PlanStanding, percent, window_name
 from tallygate.core.text import cleaned
 from tallygate.core.words import Action, BudgetMode, Reason
 
@@ -71,12 +72,16 @@ _STOPPED = {
     Reason.NO_LOCAL_MODEL: "as nobody knows the price",
     Reason.SESSION_ENDED: "as its session had ended",
     Reason.EXACTNESS_REQUIRED: "as an earlier call was not reported yet",
+    Reason.PLAN_REACHED: "as the plan is used up to its limit",
+    Reason.PLAN_UNKNOWN: "as nobody knows how much of the plan is used",
 }
 _LET_THROUGH = {
     Reason.BUDGET_PRESSURE: "near the limit",
     Reason.SOFT_BUDGET_EXCEEDED: "over the limit",
     Reason.PRICE_UNKNOWN_REROUTE: "to a model of this machine",
     Reason.GATE_OFF: "as Tallygate was off",
+    Reason.PLAN_PRESSURE: "though the plan is used up to its limit",
+    Reason.PLAN_UNSURE: "though nobody knows how much of the plan is used",
 }
 
 
@@ -216,6 +221,7 @@ def halt_message(
     because: Sequence[str] = (),
     command: str = "",
     zone: str = "UTC",
+    at_us: int = 0,
 ) -> str:
     """At most three lines to pass on: what is left of which budget and what the step needs, why, the `command`."""
     budget = decision.decided_by
@@ -241,6 +247,8 @@ def halt_message(
                 "An earlier call of this session has no actual usage yet, and the session requires it "
                 "(exact_required). Report it with l6e_record_usage, then ask again."
             )
+        case Reason.PLAN_REACHED | Reason.PLAN_UNKNOWN if decision.plan is not None:
+            return plan_stops(decision.plan, at_us, zone)
         case _ if budget is not None:
             needed, limit, spent, _, left = told_apart([asked, *amounts_of(budget)], budget.unit)
             over = f" ({spent} spent)" if budget.available < 0 else ""
@@ -250,6 +258,31 @@ def halt_message(
             return _way_on("\n".join(filter(None, lines)), command)
         case _:
             return "The step was stopped."
+
+
+def plan_told(standing: PlanStanding, at_us: int, zone: str) -> str:
+    """How a limit on a plan stands, as a sentence or two: how much is used, since when nobody knows, when it resets."""
+    told, rule = standing.told, standing.rule
+    window = f"{window_name(rule.minutes)} window of the plan of {cleaned(standing.client, _NAME_MAX)}"
+    if told is None:
+        return f"Nobody knows how much of the {window} is used: nothing was told of it yet."
+    if standing.is_known:
+        resets = "" if told.resets_us is None else f" It begins anew at {spoken(told.resets_us, zone)}."
+        return f"{percent(told.used)} of the {window} is used; the limit is {rule.at_percent} %.{resets}"
+    if told.resets_us is not None and told.resets_us <= at_us:
+        since = f"it began anew at {spoken(told.resets_us, zone)}, and nothing was told since"
+    else:
+        since = f"what was told last, {percent(told.used)}, is of {spoken(told.at_us, zone)}"
+    return f"Nobody knows how much of the {window} is used: {since}."
+
+
+def plan_stops(standing: PlanStanding, at_us: int, zone: str) -> str:
+    """Why a limit on a plan stops a step, and how the work goes on."""
+    if standing.is_reached:
+        way = "Work goes on then; to go on sooner, the user raises at_percent of that [[budget]] in the settings file."
+    else:
+        way = 'Its [[budget]] says unknown = "halt": the user changes that to "warn" in the settings file to go on.'
+    return f"{plan_told(standing, at_us, zone)}\n{way}"
 
 
 def held_next(message: str, command: str | None) -> str:

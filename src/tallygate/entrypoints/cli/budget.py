@@ -21,10 +21,12 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
 from tallygate.entrypoints.cli.own_limits import add, changes_settings, own_limits, reason_option, remove, set_own
+from tallygate.entrypoints.cli.plans import plan_json, say_plans
 from tallygate.entrypoints.cli.program import STOPPED, Commands, Program, pass_program
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.budgets.of_settings import ADVICE, unbound
 from tallygate.operations.gate.authorize import check_budget
+from tallygate.operations.plan import plans_standing
 from tallygate.operations.runtime import Runtime, in_tenant, tenant_id, wherever
 from tallygate.operations.views.history import spent_lately
 from tallygate.operations.views.overview import (
@@ -62,6 +64,8 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
         changes, splits = limit_changes(rt, found), splits_of(rt, found)
         idle = unbound(rt)
         own = own_changes(rt, [each.name for each in own_limits(settings)])
+        with rt.reading() as reader:
+            plans = plans_standing(rt, reader, rt.services.clock_us())
         spent = {} if found else spent_lately(rt, zone_of(shown_zone(settings)))
     if as_json:
         theirs = {each.budget_id: [c.stated() for c in changes if c.budget_id == each.budget_id] for each in found}
@@ -77,6 +81,7 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
                     {**each.stated(), "limit_changes": [c.stated() for c in own[each.name]]}
                     for each in own_limits(settings)
                 ],
+                "plan_limits": [plan_json(each) for each in plans],
             }
         )
     elif found:
@@ -101,6 +106,7 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
             click.echo(text)
     if not as_json:
         zone = shown_zone(settings)
+        say_plans(plans, zone)
         _say_own(settings, spent)
         say_changes([change for changes in own.values() for change in changes], zone)
         for rule in idle:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 import click
 
-from tallygate.clients.registry import REGISTRY
+from tallygate.clients.client import STATUS_LINE
 from tallygate.core.errors import TallygateError
-from tallygate.core.words import client_among
+from tallygate.core.text import cleaned
 from tallygate.entrypoints.cli.options import installed
 from tallygate.entrypoints.cli.program import Program, pass_program
-from tallygate.entrypoints.hook_dispatcher import INPUT_BYTES_MAX, HookProgram, answer_alone
-from tallygate.operations.hooks import remaining_text
+from tallygate.entrypoints.hook_dispatcher import (
+    INPUT_BYTES_MAX,
+    LINE_MAX,
+    HookDispatcher,
+    HookProgram,
+    answer_alone,
+)
 
 # --- hook ------------------------------------------------------------------------------------------------------------
 # `tallygate hook`: answer one hook of a client, where no server is there to do it.
@@ -43,34 +47,20 @@ def hook(program: Program, client: str, event: str, framed: bool, held: bool) ->
 # `tallygate statusline`: one line on what is left, for the status line of Claude Code.
 
 
-SHOWN_MAX = 200
-
-
 @click.command()
 @click.option("--client", default="claude-code", metavar="CLIENT", help="Whose session the input names.")
 @installed
 @pass_program
 def statusline(program: Program, client: str) -> None:
-    """Show what is left of a client's session.
+    """Show what a client's session has spent and what is left, in one line.
 
-    Reads the client's JSON from standard input and prints one line; prints nothing where no budget is known.
+    Reads the client's JSON from standard input. What is shown is chosen in the settings: `show` in `[statusline]`.
+    A client that `tallygate init` has set up asks the running server for the same line.
     """
-    session = _session(sys.stdin.buffer.read(INPUT_BYTES_MAX + 1))
-    if session is None:
-        return
+    data = sys.stdin.buffer.read(INPUT_BYTES_MAX + 1)
     try:
         with program.opened(by="statusline") as app:
-            text = remaining_text(app.runtime, client_among(client, REGISTRY.hooks) or client, session)
+            reply = HookDispatcher(app.for_hooks().runtime_for).answer_bytes(client, STATUS_LINE, data)
+            click.echo(reply.line)
     except TallygateError as error:
-        text = f"tallygate: {error.message}"
-    if text is not None:
-        click.echo(text[:SHOWN_MAX])
-
-
-def _session(data: bytes) -> str | None:
-    try:
-        found = json.loads(data) if len(data) <= INPUT_BYTES_MAX else None
-    except (ValueError, RecursionError):
-        return None
-    session = found.get("session_id") if isinstance(found, dict) else None
-    return session if isinstance(session, str) and 0 < len(session) <= SHOWN_MAX and session.isprintable() else None
+        click.echo(cleaned(f"tallygate: {error.message}", LINE_MAX))

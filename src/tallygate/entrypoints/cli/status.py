@@ -16,6 +16,7 @@ from tallygate.core.lock import LockStanding, Off
 from tallygate.core.model import DEFAULT_TENANT, Budget
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import format_amount, json_number, told_apart
+from tallygate.core.plan import PlanStanding
 from tallygate.core.sums import UnreadSum
 from tallygate.core.words import BudgetMode
 from tallygate.entrypoints.cli import output
@@ -26,6 +27,7 @@ from tallygate.entrypoints.cli.install_checks import Astray, astray, kept_from_r
 from tallygate.entrypoints.cli.lock import own_path
 from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
+from tallygate.entrypoints.cli.plans import plan_json, say_plans
 from tallygate.entrypoints.cli.program import STOPPED, Program, pass_program
 from tallygate.entrypoints.cli.sessions import line_json, session_table
 from tallygate.entrypoints.cli.switch import off_json
@@ -36,6 +38,7 @@ from tallygate.entrypoints.runnable import runnable
 from tallygate.ledger.audit.condition import Condition, condition
 from tallygate.operations.budgets.of_settings import LooserSettings, recently_looser
 from tallygate.operations.lock_book import off_at_a_look, standing_now
+from tallygate.operations.plan import plans_standing
 from tallygate.operations.views import overview
 from tallygate.operations.views.history import Fitting, fitting, spent_lately
 from tallygate.operations.views.overview import last_stops, list_budgets, standing
@@ -61,6 +64,7 @@ class _Seen:
     spent: Mapping[By, UsageLine]
     rules: Sequence[BudgetRule]
     windows: Sequence[Budget]
+    plans: Sequence[PlanStanding]
     over: Sequence[Budget]
     other: Fitting | None
     stands: overview.LedgerStanding
@@ -127,7 +131,10 @@ def _look(program: Program, settings: Settings, zone: str, *, syncing: bool) -> 
             for each in budgets
             if each.scope != BudgetScope.SESSION and (each.resets_us is None or each.resets_us > now_us)
         ]
+        with rt.reading() as reader:
+            plans = plans_standing(rt, reader, now_us)
         return _Seen(
+            plans=plans,
             settings=settings,
             zone=zone,
             spent=spent_lately(rt, zone_of(zone)),
@@ -154,6 +161,7 @@ def _document(seen: _Seen) -> dict[str, Any]:
     return {
         "spent": {NAMES[by].replace(" ", "_"): part_json(line.whole) for by, line in seen.spent.items()},
         "budgets": [budget_json(each) for each in seen.windows],
+        "plan_limits": [plan_json(each) for each in seen.plans],
         "proposed_session_limit": None if seen.other is None else json_number(seen.other.proposed.limit_nanos),
         "ledger": {
             "path": str(paths.database),
@@ -198,6 +206,7 @@ def _show_work(seen: _Seen) -> None:
         budget_table(seen.windows, [SURE] * len(seen.windows), seen.zone)
     for text in limits_to_come(seen.rules, seen.windows, seen.spent):
         click.echo(text)
+    say_plans(seen.plans, seen.zone)
     if seen.stands.open_sessions:
         output.heading(f"{output.plural(len(seen.stands.open_sessions), 'open session')}")
         session_table(seen.stands.open_sessions, seen.zone)

@@ -71,7 +71,7 @@ class PlanWrites(PlanReads):
         if known is None:
             if self._one(COUNT_WINDOWS, client=told.client)[0] >= WINDOWS_MAX:
                 return
-        elif replace(known, at_us=told.at_us) == told and known.at_us // QUARTER_US == slot:
+        elif known.source is told.source and not replace(told, at_us=at_us).says_more_than(known):
             return  # said with each response, and known since the last one
         parameters = {
             "tenant": self.tenant,

@@ -10,8 +10,9 @@ from tallygate.core.errors import HistoryUnread, LedgerUnavailable, unknown_sess
 from tallygate.core.gate import policy
 from tallygate.core.gate.answers import BudgetState, GateAnswer, prospect
 from tallygate.core.gate.policy import own_budget
-from tallygate.core.gate.wording import fault_message, off_told, raise_command
+from tallygate.core.gate.wording import fault_message, off_told, plan_stops, raise_command
 from tallygate.core.learning.calibration import LEVEL_STEPS, EstimateKind, level_from
+from tallygate.core.lock import Off
 from tallygate.core.model import Actor, Budget, CallRequest, GateView, in_usd
 from tallygate.core.moments import as_datetime
 from tallygate.core.proof import is_about_history
@@ -31,6 +32,7 @@ from tallygate.operations.learning.estimates import (
     shown_factor,
 )
 from tallygate.operations.lock_book import off_now, program_now
+from tallygate.operations.plan import plan_now
 from tallygate.operations.runtime import Runtime, head_of, scope_headed
 from tallygate.operations.windows import history_is_read
 
@@ -226,10 +228,10 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
     with rt.reading() as reader:
         session, budgets = session_with_standing(rt, reader, session_id)
         waits = session.accounting_mode is AccountingMode.EXACT_REQUIRED and reader.has_open_exactness(session_id)
-        off = off_now(rt, reader)
+        off, plan = off_now(rt, reader), plan_now(rt, reader, session, rt.services.clock_us())
     spoken = currency_of(rt, session, currency or session.currency)
     verdict = policy.judge(
-        GateView(session, budgets, has_open_exactness=waits, is_off=off is not None),
+        GateView(session, budgets, has_open_exactness=waits, is_off=off is not None, plan=plan),
         lambda budget: spoken.needed_of(estimate, budget),
     )
     own = own_budget(session, budgets)
@@ -252,8 +254,17 @@ def check_budget(rt: Runtime, session_id: str, estimate: int = 0, currency: str 
         command=command,
         exchange=spoken.basis,
         exhausted_us=max(budget.touched_us for budget in budgets) if nothing_left else None,
-        message=None if off is None else off_told(off, rt.workspace.zone),
+        message=_said_of(rt, off, verdict),
     )
+
+
+def _said_of(rt: Runtime, off: Off | None, verdict: policy.BudgetVerdict) -> str | None:
+    """What goes with a look: that the gate is off, or which limit on a plan stops the step."""
+    if off is not None:
+        return off_told(off, rt.workspace.zone)
+    if verdict.plan is None:
+        return None
+    return plan_stops(verdict.plan, rt.services.clock_us(), rt.workspace.zone)
 
 
 _FOR_A_BUDGET = (CheckReason.BUDGET_EXHAUSTED, CheckReason.ESTIMATED_OVERAGE)

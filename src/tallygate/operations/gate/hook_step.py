@@ -41,6 +41,7 @@ from tallygate.operations.learning.estimates import (
     switches,
 )
 from tallygate.operations.lock_book import off_now
+from tallygate.operations.plan import plan_now
 from tallygate.operations.runtime import Runtime, scope_of
 
 PENDING_LOOKED_AT = 500
@@ -215,7 +216,7 @@ def _still_refused(rt: Runtime, session: Session, request: CallRequest) -> tuple
     with rt.reading() as reader:
         stored, given_again = reader.call(call_id_of(rt, request)), reader.call(call_id_of(rt, held))
         budgets = budgets_now(rt, reader, session, rt.services.clock_us())
-        off = off_now(rt, reader)
+        off, plan = off_now(rt, reader), plan_now(rt, reader, session, rt.services.clock_us())
     if given_again is not None and given_again.action is not Action.HALT:
         return None, held  # it may go on, and did not hear it
     if stored is None or stored.reply is None or stored.action is not Action.HALT:
@@ -228,6 +229,7 @@ def _still_refused(rt: Runtime, session: Session, request: CallRequest) -> tuple
         return None, held
     left = "\n".join(f"{budget.budget_id} {budget.available}" for budget in budgets)
     left += "" if off is None else f"\noff {off.from_us}"
+    left += "".join(f"\nplan {each.client} {each.rule.minutes} {each.stops}" for each in plan)
     return None, replace(held, client_key=f"{held.client_key}:{hashlib.sha256(left.encode()).hexdigest()[:16]}")
 
 

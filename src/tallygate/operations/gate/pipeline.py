@@ -14,7 +14,7 @@ from tallygate.core.errors import KeyUnusable, ensure, present, same_or_conflict
 from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.answers import DecidingBudget, GateAnswer, corrected, differs, prospect
 from tallygate.core.gate.policy import Candidate, best_target
-from tallygate.core.gate.wording import halt_message, off_told, raise_command
+from tallygate.core.gate.wording import halt_message, off_told, plan_told, raise_command
 from tallygate.core.lock import Off
 from tallygate.core.model import (
     HOOK_KEY,
@@ -32,6 +32,7 @@ from tallygate.core.model import (
     needed,
 )
 from tallygate.core.moments import as_datetime
+from tallygate.core.plan import PlanStanding
 from tallygate.core.proof import SlimAttestation
 from tallygate.core.values import value
 from tallygate.core.words import AccountingMode, Action, CallState, Reason
@@ -48,6 +49,7 @@ from tallygate.operations.budgets.calls import expire_calls
 from tallygate.operations.budgets.figures import in_doubt, spent_on, usual_step
 from tallygate.operations.learning.estimates import shown_factor
 from tallygate.operations.lock_book import program_now
+from tallygate.operations.plan import plan_now
 from tallygate.operations.runtime import Runtime, basis_changes, scope_of
 from tallygate.operations.windows import Facts, OpenWindows, booked_amount, changed_in
 
@@ -221,6 +223,7 @@ class GateOutcome:
     why_no_target: str | None
     at_us: int
     off: Off | None
+    plan_warning: PlanStanding | None = None
 
 
 def look(
@@ -252,6 +255,7 @@ def look(
         has_open_exactness=waits,
         local_target=local,
         is_off=now.off is not None,
+        plan=plan_now(rt, reader, session, at_us),
     )
     decision = policy.decide(view, request, rt.workspace.policy) if decide is None else decide(view, request)
     why_no_target = None
@@ -289,6 +293,7 @@ def look(
         why_no_target=why_no_target,
         at_us=at_us,
         off=now.off,
+        plan_warning=policy.plan_warning(view) if view.plan else None,
     )
 
 
@@ -306,7 +311,7 @@ def word_answer(rt: Runtime, reader: Reader, outcome: GateOutcome, call_id: str 
         action=decision.action,
         reason=decision.reason,
         call_id=call_id,
-        message=_message_of(rt, request, decision, ahead.warning or outcome.why_no_target)
+        message=_message_of(rt, request, decision, _with_plan(rt, outcome, ahead.warning or outcome.why_no_target))
         if outcome.off is None
         else off_told(outcome.off, rt.workspace.zone),
         remaining_nanos=None if tightest is None else in_usd(tightest.available, tightest),
@@ -321,6 +326,13 @@ def word_answer(rt: Runtime, reader: Reader, outcome: GateOutcome, call_id: str 
         remaining_steps=ahead.remaining_steps,
     )
     return _halted(rt, reader, outcome, answer) if decision.action is Action.HALT else answer
+
+
+def _with_plan(rt: Runtime, outcome: GateOutcome, message: str | None) -> str | None:
+    """What goes with an answer, and what is to be said of the client's plan."""
+    warning = outcome.plan_warning
+    said = None if warning is None else plan_told(warning, outcome.at_us, rt.workspace.zone)
+    return " ".join(filter(None, (message, said))) or None
 
 
 def _message_of(rt: Runtime, request: CallRequest, decision: Decision, message: str | None) -> str | None:
@@ -365,6 +377,7 @@ def _halted(
         else tuple(filter(None, (corrected(request, rt.workspace.policy, decision.decided_by), doubt))),
         command=command or "",
         zone=rt.workspace.zone,
+        at_us=outcome.at_us,
     )
     if request.actual_nanos is not None:
         message = f"The usage you reported was recorded in full. {message}"  # nothing follows the command
