@@ -148,6 +148,9 @@ LOOSE = {
     "usage.telemetry": "off",
     "usage.telemetry_port": 2000,
     "privacy.task_summaries": "drop",
+    "statusline.show": ["today"],
+    "statusline.width": 80,
+    "cold_cache.say_from": Decimal("0.9"),
 }
 
 

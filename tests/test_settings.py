@@ -181,6 +181,13 @@ telemetry_port = 50000
 [privacy]
 task_summaries = "drop"
 
+[statusline]
+show = ["left", "month"]
+width = 80
+
+[cold_cache]
+say_from = 0.02
+
 [unknown_price]
 input_per_thousand = 0.02
 output_per_thousand = 0.08
@@ -247,6 +254,8 @@ def test_every_key_of_a_file_arrives(desk: Desk) -> None:
     ledger = settings.ledger
     assert (ledger.durability, ledger.lock_timeout_ms, ledger.retention_days) == (Durability.NORMAL, 500, 400)
     assert settings.privacy.task_summaries is Keep.DROP
+    assert (settings.statusline.show, settings.statusline.width) == (("left", "month"), 80)
+    assert settings.cold_cache.say_from_percent == 2
     assert settings.usage == UsageSettings(ReadTranscripts.OFF, TelemetryMode.OFF, 50_000)
     assert settings.calibration_micros == {"claude-opus-4.7": 1_250_000}
     assert settings.pricing == PricingSettings(

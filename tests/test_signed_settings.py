@@ -184,6 +184,9 @@ def test_what_loosens_nothing_is_a_list_of_keys_that_there_are():
         "ledger.retention_days",
         "usage.telemetry_port",
         "privacy.task_summaries",
+        "cold_cache.say_from",
+        "statusline.show",
+        "statusline.width",
     }
 
 

@@ -59,6 +59,18 @@ def test_today_and_this_month_are_those_of_all_work(world):
     assert line(world, StatusInput(), status_show=("today", "month")) == "tallygate: $0.42 today | $0.42 this month"
 
 
+def test_what_the_last_half_hour_cost_tells_how_long_what_is_left_lasts(world):
+    world = world.with_runtime(session_limit_nanos=100 * NANOS, status_show=("burn",))
+    hook(world, Moment.PROMPT)
+    assert line(world) == "tallygate: nothing is known here yet"
+    for number in range(7):
+        respond(world, f"r{number}", 500)
+        world.clock.forward(5 * MINUTE - 1_000_000)
+    assert line(world) == "tallygate: $60.00 an hour, about 1 h 10 of work left (30 min to 2 h 10)"
+    hook(world, Moment.PROMPT, session="another")
+    assert line(world, StatusInput("another")) == "tallygate: nothing is known here yet"
+
+
 def test_how_sure_a_cost_is_is_said(world):
     hook(world, Moment.PROMPT)
     respond(world, "r1", 30)

@@ -33,8 +33,10 @@ from tallygate.core.hooks import (
 from tallygate.core.model import NO_REASON, Budget, Session
 from tallygate.core.money import format_amount
 from tallygate.core.sessions import stopped_by
+from tallygate.core.turns import is_worth_saying, turn_told
 from tallygate.core.typed import typed_amount
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason
+from tallygate.ledger.port import Reader
 from tallygate.operations.budgets import change
 from tallygate.operations.budgets.applicable import budgets_now
 from tallygate.operations.budgets.figures import let_through_over
@@ -47,6 +49,7 @@ from tallygate.operations.proof.attest import issue_missing
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sessions.ending import end_account
 from tallygate.operations.sessions.opening import ClientBudget, innermost_open, open_session_of, session_for_client
+from tallygate.operations.turns import limit_in_dollars, next_turn_of
 from tallygate.operations.windows import history_is_read
 
 # --- raising at the prompt -------------------------------------------------------------------------------------------
@@ -239,6 +242,8 @@ GO_ON = HookAnswer()
 _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 OWNERS_MAX = 1000
+# Steps since the last response that are looked through for a prompt that was told of the cold cache.
+PROMPTS_LOOKED_AT = 20
 # Steps of a session that are looked through for one that stopped it.
 LOOKED_BACK_AT = 500
 _RISING = (Pressure.LOW, Pressure.MODERATE, Pressure.HIGH, Pressure.CRITICAL)
@@ -344,9 +349,12 @@ def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
         with rt.reading() as reader:  # all that a step turns on, at once
             session = innermost_open(reader, event.client, event.client_session)
             ahead = None if session is None else look_ahead(rt, reader, event, session)
+            cold = None if session is None or event.moment is not Moment.PROMPT else _cold(rt, reader, event, session)
         # Not inside the reading: to open a session is to write.
         session = session or session_for_client(rt, event).session
         answer = _gated(rt, event, gate_step(rt, event, session, ahead), session)
+        if cold is not None and not answer.stops:
+            answer = replace(answer, message="\n".join(filter(None, (answer.message, f"Tallygate: {cold}"))))
         if event.moment is Moment.COMPACTION and not answer.stops:
             _keep(rt.caches.compactions, (session.session_id, event.agent_id), rt.services.clock_us())
         return answer
@@ -359,6 +367,25 @@ def _answered(rt: Runtime, event: HookEvent, prompts: Prompts) -> HookAnswer:
     if event.moment is Moment.SETTINGS_CHANGE and (why := rt.workspace.weakens(event)) is not None:
         return HookAnswer(HookVerdict.STOP, f"Tallygate keeps its hooks on in this session: {why}")
     return GO_ON
+
+
+def _cold(rt: Runtime, reader: Reader, event: HookEvent, session: Session) -> str | None:
+    """What this prompt rewrites that its provider's cache has lost, where that is worth saying and was not said yet.
+
+    It is said once in a pause: a prompt that was asked about since the cache lost it was told.
+    """
+    at_us = rt.services.clock_us()
+    turn = None if event.agent_id is not None else next_turn_of(rt, reader, session, at_us)
+    if turn is None or turn.lost_us is None or not turn.is_cold(at_us):
+        return None
+    budgets = budgets_now(rt, reader, session, at_us)
+    if not is_worth_saying(turn, at_us, limit_in_dollars(budgets), rt.workspace.cold_from_percent):
+        return None
+    calls = reader.recent_calls(session.session_id, 2**62, PROMPTS_LOOKED_AT)
+    if any(call.at_us > turn.lost_us and call.tool_name == event.name for call in calls):
+        return None
+    told = turn_told(turn, at_us)
+    return f"{told[0].upper()}{told[1:]}."
 
 
 def _end(rt: Runtime, event: HookEvent) -> HookAnswer:

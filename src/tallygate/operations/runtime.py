@@ -288,7 +288,7 @@ class Caches:
     Everything is kept by its tenant, or by ids that a client made. `known_prices` are ids of those that are in the
     ledger. `tool_owners` tells which client's session a tool call belongs to, by the id that a hook gave: (client,
     session). `compactions` tells when a session's agent last summarised its conversation, and `agents_ended` when and
-    in which folder one has ended.
+    in which folder one has ended. `work_multipliers` is what earlier days taught of how long budgets last, and when.
     """
 
     learned: Learners = field(default_factory=Learners)
@@ -298,6 +298,7 @@ class Caches:
     tool_owners: dict[str, tuple[str, str]] = field(default_factory=dict)
     compactions: dict[tuple[str, str | None], int] = field(default_factory=dict)
     agents_ended: dict[tuple[str, str | None], tuple[int, str]] = field(default_factory=dict)
+    work_multipliers: dict[str, tuple[int, tuple[int, int, int]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,13 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from tallygate.clients.reading.status_line import StatusInput
+from tallygate.core.forecast import HOUR_US, at_work, multipliers_of, work_left, work_told
 from tallygate.core.gate import policy
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.gate.wording import amounts_of, left_of
-from tallygate.core.model import Budget, Session
+from tallygate.core.model import Budget, Session, in_usd
 from tallygate.core.moments import as_datetime, spoken
-from tallygate.core.money import format_amount, told_apart
+from tallygate.core.money import COUNTED, format_amount, told_apart
 from tallygate.core.plan import percent, window_name
 from tallygate.core.status_line import StatusPiece, line_of
 from tallygate.core.turns import turn_told
@@ -29,6 +30,10 @@ from tallygate.operations.sessions.opening import innermost_open
 from tallygate.operations.turns import next_turn_of
 from tallygate.operations.views.history import spent_lately
 from tallygate.reports.usage import By
+
+# The burn is that of half an hour at work, pauses of ten minutes in it; earlier days teach from so far back.
+LOOKED_BACK_US, LEARNED_FROM_US = 8 * HOUR_US, 14 * 24 * HOUR_US
+RESPONSES_MAX = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,26 @@ def _context(shown: _Shown) -> str:
     return "" if turn is None else turn_told(turn, shown.at_us)
 
 
+def _burn(shown: _Shown) -> str:
+    """What the last half hour at work costs by the hour, and how long what is left lasts at that."""
+    found = policy.tightest([each for each in shown.budgets if each.unit not in COUNTED])
+    if found is None:
+        return ""
+    own = None if found.scope != "session" else shown.session.session_id
+    spent = shown.reader.spent_since(shown.at_us - LOOKED_BACK_US, own, RESPONSES_MAX)
+    left = work_left(in_usd(found.available, found), at_work(spent), _multipliers(shown))
+    return "" if left is None else f"{format_amount(left.burn_nanos_an_hour)} an hour, {work_told(left)}"
+
+
+def _multipliers(shown: _Shown) -> tuple[int, int, int]:
+    """What earlier days say of such forecasts, learned anew after an hour."""
+    known = shown.rt.caches.work_multipliers.get(shown.rt.tenant)
+    if known is None or not 0 <= shown.at_us - known[0] < HOUR_US:
+        spent = shown.reader.spent_since(shown.at_us - LEARNED_FROM_US, None, RESPONSES_MAX)
+        known = shown.rt.caches.work_multipliers[shown.rt.tenant] = (shown.at_us, multipliers_of(at_work(spent)))
+    return known[1]
+
+
 def _exactness(shown: _Shown) -> str:
     """How sure the session's cost is: what rests on prices that are not, and how many final counts are missing."""
     session_id = shown.session.session_id
@@ -122,6 +147,7 @@ def _exactness(shown: _Shown) -> str:
 _OF_SESSION: Mapping[str, Callable[[_Shown], str]] = {
     StatusPiece.SESSION: _spent,
     StatusPiece.LEFT: _left,
+    StatusPiece.BURN: _burn,
     StatusPiece.CONTEXT: _context,
     StatusPiece.EXACTNESS: _exactness,
 }

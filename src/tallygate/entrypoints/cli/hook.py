@@ -52,7 +52,7 @@ def hook(program: Program, client: str, event: str, framed: bool, held: bool) ->
 @installed
 @pass_program
 def statusline(program: Program, client: str) -> None:
-    """Show what a client's session has spent and what is left, in one line.
+    """Show what a session spent and has left, in one line.
 
     Reads the client's JSON from standard input. What is shown is chosen in the settings: `show` in `[statusline]`.
     A client that `tallygate init` has set up asks the running server for the same line.
