@@ -20,6 +20,7 @@ from tallygate.ledger.rows import COLUMNS, from_usage
 from tallygate.ledger.sqlite.database import LOG_PAGES, SqliteLedger
 from tallygate.ledger.sqlite.deferred import DeferredLedger
 from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, migrations, statements
+from tallygate.ledger.transaction import SELECT_HEAD
 from tallygate.operations.gate.authorize import StatedStep, authorize
 
 USAGE = ObservedUsage(
@@ -299,6 +300,7 @@ def test_a_ledger_of_an_earlier_version_goes_on_with_what_it_holds(tmp_path, mon
     old = open_ledger(place)
     columns = [row[1] for row in old._connection.execute("PRAGMA table_info(usage)") if row[1] != "id"]
     monkeypatch.setitem(COLUMNS, "usage", columns)
+    monkeypatch.setattr("tallygate.ledger.transaction.SELECT_OPENING", SELECT_HEAD)  # there was no more to begin with
     with old.writing() as tx:
         usage = from_usage(StoredUsage(USAGE, "p", 5))
         known = {name: value for name, value in usage.items() if name in columns}

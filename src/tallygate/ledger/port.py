@@ -518,12 +518,19 @@ class LedgerBusy(Exception):  # not a failure: the answer takes another way
     """Somebody else holds the ledger, and the caller had asked not to wait."""
 
 
+class MoreIsAsked(Exception):  # not a failure: the answer takes another way
+    """What was read at a glance does not tell this; a view of the ledger does."""
+
+
 class Ledger(Protocol):
     """A ledger of one or more tenants."""
 
     @property
     def ledger_id(self) -> str: ...
     def reading(self, tenant: str = ...) -> AbstractContextManager[Reader]: ...
+    def step_history(
+        self, tenant: str, session_id: str, agent: str, agent_id: str | None, model: str, *, looked_at: tuple[int, int]
+    ) -> Reader: ...
     def writing(self, tenant: str = ...) -> AbstractContextManager[Tx]: ...
     def at_once(self) -> AbstractContextManager[None]: ...
     def others_wrote(self) -> object: ...

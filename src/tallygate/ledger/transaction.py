@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
 
 from tallygate.core.errors import LedgerUnavailable
+from tallygate.core.learning.calibration import CostOrigin
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.moments import CLOCK_SLACK_US, ClockWatch, time_now
 from tallygate.core.proof import SIGNATURE, Head, called_for, canonical_bytes, event_hash, signed_bytes
-from tallygate.core.usage import Rules
+from tallygate.core.usage import Rules, served_as
 from tallygate.ledger import rows
 from tallygate.ledger.events import apply
-from tallygate.ledger.port import ActivityTotals, Change, Due, QueuedLine, Sign, SpendShare, Value
+from tallygate.ledger.layout import Row
+from tallygate.ledger.port import ActivityTotals, Change, Due, MoreIsAsked, QueuedLine, Sign, SpendShare, Value
 from tallygate.ledger.rollups import RolledTables, add_up
 from tallygate.ledger.rows import Execute, ExecuteMany
 from tallygate.ledger.store.bills import BillReads
 from tallygate.ledger.store.checks import CheckReads, CheckWrites
-from tallygate.ledger.store.learning import CalibrationReads
+from tallygate.ledger.store.learning import SELECT_LEVELS, SELECT_STATE, CalibrationReads, as_levels
 from tallygate.ledger.store.plan import PlanReads, PlanWrites
 from tallygate.ledger.store.proof import NEWEST_LOCK, AttestReads, AttestWrites, LockReads
 from tallygate.ledger.store.sessions import LimitReads, ReportReads, TenantReads
 from tallygate.ledger.store.spending import SpendReads
-from tallygate.ledger.store.usage import UsageReads, UsageWrites
+from tallygate.ledger.store.usage import SELECT_LAST_SERVED, UsageReads, UsageWrites
 from tallygate.ledger.store.windows import WindowReads
 
 _NAMES_PER_QUERY = 200
@@ -63,12 +66,10 @@ SELECT_DUE_AHEAD = (
     f"SELECT {_CALL} FROM call c WHERE c.state = 'pending' AND c.expires_us > :ahead_us AND c.tenant = :tenant"
     " AND c.at_us > :ahead_us ORDER BY c.expires_us LIMIT :limit"
 )
-# Asked for each step, and mostly there is none: both ends of one index are looked at, and no row.
-_PENDING = "SELECT 1 FROM call WHERE state = 'pending' AND tenant = :tenant"
-SELECT_ANY_DUE = (
-    f"SELECT EXISTS ({_PENDING} AND expires_us <= :at_us) OR EXISTS ({_PENDING} AND expires_us > :ahead_us),"
-    f" {NEWEST_LOCK}"  # every step asks both
-)
+# When the first and the last of what is pending expire, which are both ends of one index; and the lock's last event.
+_EXPIRING = "SELECT {}(expires_us) FROM call WHERE state = 'pending' AND tenant = :tenant"
+_STANDING = f"({_EXPIRING.format('MIN')}), ({_EXPIRING.format('MAX')}), {NEWEST_LOCK}"
+SELECT_STANDING = f"SELECT {_STANDING}"
 SELECT_SESSIONS = (
     f"SELECT {_SESSION} FROM session s WHERE s.tenant = :tenant AND (:state IS NULL OR s.state = :state)"
     " ORDER BY s.started_us DESC LIMIT :limit"
@@ -127,6 +128,8 @@ SPEND_COLUMNS = {
     "actor": "COALESCE(actor_name, actor_id, actor_type)",
 }
 SELECT_HEAD = "SELECT seq, hash, at_us FROM event WHERE tenant = :tenant ORDER BY id DESC LIMIT 1"
+# What every step begins with, by one statement.
+SELECT_OPENING = f"SELECT seq, hash, at_us, {_STANDING} FROM event WHERE tenant = :tenant ORDER BY id DESC LIMIT 1"
 SELECT_AFTER = "SELECT seq, at_us FROM event WHERE tenant = :tenant AND at_us > :at_us ORDER BY id LIMIT 1"
 INSERT_EVENT = "INSERT INTO event (tenant, seq, at_us, body, hash) VALUES (:tenant, :seq, :at_us, :body, :hash)"
 SELECT_PRICE = "SELECT 1 FROM price WHERE tenant = :tenant AND price_id = :price_id"
@@ -146,6 +149,15 @@ LINE_WRITTEN = (
     " WHERE tenant = :tenant AND session_id = :session_id"
 )
 LINE_FAILED = "UPDATE run_log_queue SET last_error = :error WHERE tenant = :tenant AND session_id = :session_id"
+
+
+# What the estimate of a step asks of the past, as one statement: what there is to learn from, what bills have shown of
+# the model, what the agent's last steps cost, and what served the last one.
+SELECT_STEP_HISTORY = (
+    "SELECT s.*, (SELECT factor_micros FROM calibration_factor WHERE tenant = :tenant AND model = :model),"
+    f" (SELECT json_group_array(json_array(l.actual_nanos, l.origin)) FROM ({SELECT_LEVELS}) l),"
+    f" (SELECT json_array(u.at_us, u.model, u.provider, u.speed) FROM ({SELECT_LAST_SERVED}) u) FROM ({SELECT_STATE}) s"
+)
 
 
 def _refuse(*_: object) -> NoReturn:
@@ -270,6 +282,38 @@ class StoreReader(
         return [QueuedLine(*row) for row in self._all(SELECT_QUEUE, limit=limit)]
 
 
+class StepHistory(StoreReader):
+    """What the estimate of a step mostly asks, read by one statement; asked for more it raises `MoreIsAsked`."""
+
+    def __init__(self, tenant: str, rules: Rules | None, row: Row) -> None:
+        super().__init__(_more_is_asked, tenant, rules)
+        *self._state, self._factor, self._levels, self._served = row
+
+    def levels(self, session_id: str, agent: str, limit: int) -> list[tuple[int, CostOrigin]]:  # noqa: ARG002
+        """Those of the step's agent."""
+        return [] if self._levels == "[]" else as_levels(json.loads(self._levels))
+
+    def last_served(self, session_id: str, agent_id: str | None, limit: int) -> tuple[int, str] | None:  # noqa: ARG002
+        """That of the step's agent."""
+        if self._served is None:
+            return None
+        at_us, *served = json.loads(self._served)
+        return int(at_us), served_as(*served)
+
+    def calibration_state(self) -> tuple[tuple[int, int], int]:
+        """As it was at that moment."""
+        count, last, sample = self._state
+        return (int(count), int(last)), int(sample)
+
+    def calibration_factor(self, model: str) -> int | None:  # noqa: ARG002
+        """That of the step's model."""
+        return None if self._factor is None else int(self._factor)
+
+
+def _more_is_asked(*_: object) -> NoReturn:
+    raise MoreIsAsked
+
+
 class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites, PlanWrites):
     """A write transaction: the reads, and `append`, which is the only way anything changes."""
 
@@ -290,7 +334,11 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites, PlanWrites):
         self._watch = watch
         self._apart_us = 0 if watch is None else watch.apart_us
         self._chain_id = f"{ledger_id}/{tenant}"
-        self.newest = self.head()  # of the chain, the events of this transaction among them
+        opening = self._one(SELECT_OPENING)
+        # Of the chain, the events of this transaction among them.
+        self.newest = Head() if opening is None else Head(*opening[:3])
+        self._expiring: tuple[int | None, int | None] | None = None if opening is None else opening[3:5]
+        self.newest_lock = None if opening is None else opening[5]
         self.row: int | None = None  # where the last event of this transaction stands in the file
         self._wall_us = wall_us
         self.at_us = time_now(wall_us, self.newest.at_us)
@@ -336,8 +384,12 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites, PlanWrites):
 
     def due_calls(self, limit: int) -> list[Call]:
         ahead_us = self.at_us + CLOCK_SLACK_US
-        is_any, self.newest_lock = self._one(SELECT_ANY_DUE, at_us=self.at_us, ahead_us=ahead_us)
-        if not is_any:
+        if self._expiring is None:
+            *expiring, self.newest_lock = self._one(SELECT_STANDING)
+            self._expiring = expiring[0], expiring[1]
+        first_us, last_us = self._expiring
+        # Asked for each step, and mostly there is none.
+        if first_us is None or last_us is None or (first_us > self.at_us and last_us <= ahead_us):
             return []
         due = self._all(SELECT_DUE, at_us=self.at_us, limit=limit)
         if len(due) < limit:
@@ -398,7 +450,7 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites, PlanWrites):
         event = {"tenant": self.tenant, "seq": seq, "at_us": event_at, "body": raw, "hash": digest}
         self.row = self._execute(INSERT_EVENT, event).lastrowid
         self.newest = Head(seq, digest, event_at)
-        self.newest_lock = None  # it may be this one
+        self.newest_lock = self._expiring = None  # it may be this one
         # From here on what is read may still be taken back, so nobody may remember it.
         self.is_changing = True
         if (called := called_for(kind, stated)) is not None:

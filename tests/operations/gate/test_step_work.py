@@ -18,8 +18,10 @@ from tallygate.core.model import Actor
 from tallygate.core.moments import as_datetime
 from tallygate.core.usage import ObservedUsage, priced_as
 from tallygate.core.words import ActorType
+from tallygate.ledger.port import MoreIsAsked
+from tallygate.operations.gate.record import UsageReport, record_usage
 from tallygate.operations.hooks import answer_hook
-from tallygate.operations.learning.estimates import STEPS_LOOKED_AT, anew_nanos
+from tallygate.operations.learning.estimates import STEPS_LOOKED_AT, anew_nanos, history_of_step
 from tallygate.operations.sessions.opening import open_session_of
 from tallygate.operations.usage.ingest import FileReading, ingest
 from tallygate.pricing.identity import same_model
@@ -94,11 +96,28 @@ def test_a_step_takes_as_much_in_a_long_session_as_in_a_short_one(tmp_path):
     assert len(long.statements) == len(short.statements)
 
 
-def test_a_step_that_nothing_is_due_for_takes_fourteen_statements(tmp_path):
+def test_a_step_that_nothing_is_due_for_takes_eight_statements(tmp_path):
     counted = counted_step(tmp_path, calls=5, responses=5)
-    # Two transactions; level, last response, learned, billed; head, due and lock, session; budget, call,
-    # event.
-    assert len(counted.statements) <= 14, counted.statements
+    # A look at its history, and a transaction: how things stand, the session; budget, call, event.
+    assert len(counted.statements) <= 8, counted.statements
+
+
+def test_a_look_at_a_steps_history_tells_what_a_view_tells_and_nothing_else(world):
+    session = world.start("1000")
+    for tokens in (1, 5, 3):
+        for actor in (Actor(), Actor(ActorType.SUBAGENT, "a1")):
+            call = world.ask(session, 10, actor=actor)
+            record_usage(world.rt, UsageReport(call.call_id, Tokens(fresh_input=tokens)))
+    for actor in (Actor(), Actor(ActorType.SUBAGENT, "a1"), Actor(ActorType.SUBAGENT, "a2")):
+        glance = history_of_step(world.rt, session, actor, "openai:dear")
+        with world.ledger.reading() as reader:
+            agent = actor.id or ""
+            assert glance.levels(session, agent, 16) == reader.levels(session, agent, 16)
+            assert glance.calibration_state() == reader.calibration_state()
+            assert glance.calibration_factor("openai:dear") is None
+            assert len(glance.levels(session, agent, 16)) == (0 if agent == "a2" else 3)
+        with pytest.raises(MoreIsAsked):
+            glance.session(session)
 
 
 OPUS = "claude-opus-4-7"
@@ -146,6 +165,8 @@ def test_what_has_to_be_read_anew_follows_from_the_last_responses_of_a_session(l
         forgotten = bool(mine) and not same_model(priced_as(mine[-1].row), OPUS)
         expected = read_anew(mine, as_datetime(at_us), forgotten=forgotten)
         actor = Actor() if agent is None else Actor(ActorType.SUBAGENT, agent)
+        glance = history_of_step(world.rt, session, actor, OPUS)
         with world.ledger.reading() as reader:
             found = anew_nanos(reader, session, actor, OPUS, price, at_us=at_us)
+            assert glance.last_served(session, agent, 1) == reader.last_served(session, agent, STEPS_LOOKED_AT)
         assert found == (0 if expected is None else price.cost_nanos(expected))

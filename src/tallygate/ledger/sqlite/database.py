@@ -27,7 +27,8 @@ from tallygate.ledger.anchor import Anchor, AnchorRecord
 from tallygate.ledger.port import LedgerBusy
 from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, is_nothing, migrate, migrations, not_ours, prepare
 from tallygate.ledger.sqlite.held import HeldHistory
-from tallygate.ledger.transaction import StoreReader, StoreTx
+from tallygate.ledger.store.usage import beside
+from tallygate.ledger.transaction import SELECT_STEP_HISTORY, StepHistory, StoreReader, StoreTx
 
 log = logging.getLogger("tallygate")
 
@@ -195,6 +196,30 @@ class SqliteLedger:
     def reading(self, tenant: str = DEFAULT_TENANT) -> ReadTransaction:
         """A consistent view of one moment; several reads inside see the same rows."""
         return ReadTransaction(self._handle, tenant)
+
+    def step_history(
+        self, tenant: str, session_id: str, agent: str, agent_id: str | None, model: str, *, looked_at: tuple[int, int]
+    ) -> StepHistory:
+        """What the estimate of an agent's step asks, by one look; `looked_at`: so many costs, among so many responses.
+
+        One statement sees one moment by itself and begins nothing.
+        """
+        handle = self._handle
+        asked = {
+            "tenant": tenant,
+            "session_id": session_id,
+            "agent": agent,
+            "agent_id": agent_id,
+            "model": model,
+            "levels": looked_at[0],
+            "limit": looked_at[1],
+            "beside": beside(handle.rules),
+        }
+        with guarded(self._guard), translated(self.path):
+            row = self._connection.execute(SELECT_STEP_HISTORY, asked).fetchone()
+            found = StepHistory(tenant, handle.rules, row)
+            found.is_changing = self._connection.in_transaction
+        return found
 
     def writing(self, tenant: str = DEFAULT_TENANT) -> WriteTransaction:
         """The only way to write. Commits when the block ends, rolls everything back when it raises."""

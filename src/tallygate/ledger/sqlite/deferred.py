@@ -39,6 +39,13 @@ class DeferredLedger(Generic[Kept]):
         """As the ledger's own; opens it first."""
         return (self._ledger or self.opened()).reading(tenant)
 
+    def step_history(
+        self, tenant: str, session_id: str, agent: str, agent_id: str | None, model: str, *, looked_at: tuple[int, int]
+    ) -> Reader:
+        """As the ledger's own; opens it first."""
+        ledger = self._ledger or self.opened()
+        return ledger.step_history(tenant, session_id, agent, agent_id, model, looked_at=looked_at)
+
     def writing(self, tenant: str = DEFAULT_TENANT) -> AbstractContextManager[Tx]:
         """As the ledger's own; opens it first."""
         return (self._ledger or self.opened()).writing(tenant)

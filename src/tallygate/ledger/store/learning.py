@@ -38,8 +38,8 @@ SELECT_RECONCILED = (
 )
 _ORIGINS = {origin.value: origin for origin in CostOrigin}
 SELECT_LEVELS = (
-    f"SELECT s.actual_nanos, {_ORIGIN} FROM calibration_sample s WHERE s.tenant = :tenant"
-    " AND s.session_id = :session_id AND s.agent = :agent ORDER BY s.id DESC LIMIT :limit"
+    f"SELECT s.actual_nanos, {_ORIGIN} AS origin FROM calibration_sample s WHERE s.tenant = :tenant"
+    " AND s.session_id = :session_id AND s.agent = :agent ORDER BY s.id DESC LIMIT :levels"
 )
 SELECT_KEYS = (
     "SELECT s.kind, s.client, s.model, COUNT(*), MAX(s.at_us) FROM calibration_sample s WHERE s.tenant = :tenant"
@@ -111,8 +111,7 @@ class CalibrationReads(Statements):
 
     def levels(self, session_id: str, agent: str, limit: int) -> list[tuple[int, CostOrigin]]:
         """What the last steps of one agent of a session cost and who told it, the oldest first."""
-        found = self._all(SELECT_LEVELS, session_id=session_id, agent=agent, limit=limit)
-        return [(row[0], _ORIGINS[row[1]]) for row in reversed(found)]
+        return as_levels(self._all(SELECT_LEVELS, session_id=session_id, agent=agent, levels=limit))
 
     def sample_keys(self) -> list[tuple[SampleKey, int, int]]:
         """Every key that something was learned of: key, number of samples, time of the last."""
@@ -138,6 +137,11 @@ class CalibrationReads(Statements):
     def calibration_factors(self) -> dict[str, tuple[int, int]]:
         """All of these, by model, each with its time."""
         return {row[0]: (row[1], row[2]) for row in self._all(SELECT_FACTORS)}
+
+
+def as_levels(found: list[Any]) -> list[tuple[int, CostOrigin]]:
+    """Rows of SELECT_LEVELS as costs and who told them, the oldest first."""
+    return [(row[0], _ORIGINS[row[1]]) for row in reversed(found)]
 
 
 def _kept(row: tuple[Any, ...]) -> StoredSample:

@@ -11,7 +11,7 @@ from typing import Any
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Call, Session
 from tallygate.core.sums import OF_WHOLE_FILES, ObservedSum, Unread, UnreadFile, UsageFilter, UsageSum
-from tallygate.core.usage import BROKEN_OFF, served_as
+from tallygate.core.usage import BROKEN_OFF, Rules, served_as
 from tallygate.ledger import rows
 from tallygate.ledger.port import Anomaly, ServedSum, SpendShare, StoredUsage, Value
 from tallygate.ledger.rollups import SELECT_FOLDERS as ROLLED_FOLDERS
@@ -48,9 +48,11 @@ _LAST_OF_AGENT = (
     " AND rule NOT IN (SELECT value FROM json_each(:beside)) ORDER BY at_us DESC LIMIT :limit) u"
     " WHERE u.agent_id IS :agent_id"
 )
-SELECT_LAST_SERVED = f"SELECT u.at_us, u.model, u.provider, u.speed{_LAST_OF_AGENT} LIMIT 1"
+# The outer order is stated, too: within another statement SQLite may go through the inner rows in any.
+_LAST_FIRST = "ORDER BY u.at_us DESC, u.id DESC LIMIT 1"
+SELECT_LAST_SERVED = f"SELECT u.at_us, u.model, u.provider, u.speed{_LAST_OF_AGENT} {_LAST_FIRST}"
 SELECT_LAST_OF_AGENT = (
-    f"SELECT {_USAGE}{_LAST_OF_AGENT} AND (:written = 0 OR u.cache_write_5m > 0 OR u.cache_write_1h > 0) LIMIT 1"
+    f"SELECT {_USAGE}{_LAST_OF_AGENT} AND (:written = 0 OR u.cache_write_5m > 0 OR u.cache_write_1h > 0) {_LAST_FIRST}"
 )
 SELECT_LAST_OF_CLIENT = (
     "SELECT model, provider FROM usage WHERE tenant = :tenant AND client = :client AND id > "
@@ -233,6 +235,11 @@ def _chosen(chosen: UsageFilter, folder: str = "project") -> tuple[str, dict[str
     return sql, parameters
 
 
+def beside(rules: Rules | None) -> str:
+    """The rules of what is no part of a conversation, as statements take them."""
+    return json.dumps(() if rules is None else rules.auxiliary)
+
+
 class UsageReads(RollupReads):
     """Reads of observed usage; a part of every reader."""
 
@@ -282,7 +289,7 @@ class UsageReads(RollupReads):
             session_id=session_id,
             agent_id=agent_id,
             limit=limit,
-            beside=json.dumps(self.rules.auxiliary),
+            beside=beside(self.rules),
         )
         return None if row is None else (int(row[0]), served_as(*row[1:]))
 
@@ -295,7 +302,7 @@ class UsageReads(RollupReads):
             session_id=session_id,
             agent_id=agent_id,
             limit=limit,
-            beside=json.dumps(self.rules.auxiliary),
+            beside=beside(self.rules),
             written=int(written),
         )
         return None if row is None else rows.to_usage(row, self.rules)

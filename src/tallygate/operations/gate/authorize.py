@@ -18,6 +18,7 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.proof import is_about_history
 from tallygate.core.values import value
 from tallygate.core.words import AccountingMode, Action, CallMode, CheckReason, Pressure, Reason
+from tallygate.ledger.port import MoreIsAsked, Reader
 from tallygate.operations.budgets.applicable import currency_of, session_now, session_with_standing
 from tallygate.operations.budgets.figures import usual_step
 from tallygate.operations.gate.pipeline import Door, look, stored_answer, take_step, with_attestation, word_answer
@@ -27,6 +28,7 @@ from tallygate.operations.learning.estimates import (
     agent_of,
     anew_nanos,
     correct_estimate,
+    history_of_step,
     price_key,
     sample_key,
     shown_factor,
@@ -67,14 +69,20 @@ def price_step(rt: Runtime, step: StatedStep) -> CallRequest:
     counted = CorrectedEstimate(raw)
     if step.actual is None:
         named = price_key(price, model)
-        # Before the writer's lock and not under it: what was learned may be a step behind, and nobody waits for it.
-        with rt.reading() as reader:
-            compacted = rt.caches.compactions.get((step.session_id, step.actor.id))
+        compacted = rt.caches.compactions.get((step.session_id, step.actor.id))
+
+        def corrected(reader: Reader) -> CorrectedEstimate:
             anew = anew_nanos(reader, step.session_id, step.actor, model, price, at_us=now_us, compacted_us=compacted)
             level = level_from(reader.levels(step.session_id, agent_of(step.actor), LEVEL_STEPS), anew)
-            counted = correct_estimate(
-                rt, reader, RawEstimate(sample_key(EstimateKind.AGENT, head.client, named), model, named, raw, level)
-            )
+            key = sample_key(EstimateKind.AGENT, head.client, named)
+            return correct_estimate(rt, reader, RawEstimate(key, model, named, raw, level))
+
+        # Before the writer's lock and not under it: what was learned may be a step behind, and nobody waits for it.
+        try:
+            counted = corrected(history_of_step(rt, step.session_id, step.actor, named))
+        except MoreIsAsked:
+            with rt.reading() as reader:
+                counted = corrected(reader)
     return CallRequest(
         session_id=step.session_id,
         tool_name=step.tool_name,

@@ -37,6 +37,23 @@ def switches(past: Sequence[PastStep], model: str) -> bool:
     return bool(past) and not same_model(priced_as(past[-1].row), model)
 
 
+def conversation_of(actor: Actor) -> str | None:
+    """Which agent's responses an actor goes on from; None is the session's own."""
+    return actor.id if actor.type is ActorType.SUBAGENT else None
+
+
+def history_of_step(rt: Runtime, session_id: str, actor: Actor, model: str) -> port.Reader:
+    """What an agent's step is estimated by, read at a glance; asked for more it raises `MoreIsAsked`."""
+    return rt.services.ledger.step_history(
+        rt.tenant,
+        session_id,
+        agent_of(actor),
+        conversation_of(actor),
+        model,
+        looked_at=(calibration.LEVEL_STEPS, STEPS_LOOKED_AT),
+    )
+
+
 def anew_nanos(
     reader: port.UsageReader,
     session_id: str,
@@ -52,7 +69,7 @@ def anew_nanos(
     0 where it has not, and where nothing of it was observed. Every step asks, and mostly when its agent's last response
     was and of which model tells enough: no cache is lost sooner than a short one.
     """
-    agent_id = actor.id if actor.type is ActorType.SUBAGENT else None
+    agent_id = conversation_of(actor)
     served = reader.last_served(session_id, agent_id, STEPS_LOOKED_AT)
     if served is None:
         return 0

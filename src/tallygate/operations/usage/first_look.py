@@ -37,7 +37,7 @@ from tallygate.core.usage import (
     needs_window,
     tells_model,
 )
-from tallygate.ledger.port import Anomaly, JournalEvent, Reader, StoredUsage
+from tallygate.ledger.port import Anomaly, JournalEvent, MoreIsAsked, Reader, StoredUsage
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.usage.ingest import REFUSED, FileReading, Pricer, reading_of
 from tallygate.operations.usage.nameless import named
@@ -130,6 +130,10 @@ class FirstLook:
         raise LedgerUnavailable("There is no ledger yet.", hint="tallygate init makes one")
 
     at_once = prove = writing
+
+    def step_history(self, *_: object, **_more: object) -> NoReturn:
+        """Nothing is asked of it but what a view of all tells."""
+        raise MoreIsAsked
 
     def others_wrote(self) -> None:
         """Nobody did."""
