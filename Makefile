@@ -9,7 +9,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test snapshots test-e2e newcomer lint docs format bench bench-peers clean
+.PHONY: help demo test snapshots test-e2e newcomer lint docs focus format bench bench-peers clean
 
 help:  ## Show what there is to make.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,9 @@ lint: $(VENV)/.installed-dev  ## Style, types and the arrows between packages.
 docs: $(VENV)-docs/.installed  ## The pages as a site, in build/docs/site; a broken link or anchor fails.
 	@$(subst $(VENV),$(VENV)-docs,$(BIN))/python docs/site.py
 
+focus: $(VENV)/.installed-dev $(VENV)-focus/.installed  ## A FOCUS export before the specification's own validator.
+	$(BIN)/python -m tests.reports.focus_check $(subst $(VENV),$(VENV)-focus,$(BIN))/python
+
 format: $(VENV)/.installed-dev  ## Lay out the source and mend what can be mended.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -55,7 +58,7 @@ bench-clients: $(VENV)/.installed-dev  ## Launches of real clients, from npm, wi
 	$(BIN)/python -m tests.e2e.launches $(ARGS)
 
 clean:  ## Remove what make has made.
-	rm -rf $(VENV) $(VENV)-docs build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-docs $(VENV)-focus build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # Stamps: installed again only when what is asked for has changed.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.made
@@ -74,6 +77,14 @@ $(VENV)-docs/.installed: docs/requirements.txt
 	@echo "Installing what makes the site into $(VENV)-docs ..."
 	@$(PYTHON) -m venv $(VENV)-docs
 	@$(subst $(VENV),$(VENV)-docs,$(BIN))/python -m pip install --quiet --quiet --disable-pip-version-check -r docs/requirements.txt
+	@touch $@
+
+# The specification's validator and what it needs, which is older than ours.
+$(VENV)-focus/.installed:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer with venv was not found; set PYTHON=/path/to/python." >&2; exit 1; }
+	@echo "Installing focus-validator into $(VENV)-focus ..."
+	@$(PYTHON) -m venv $(VENV)-focus
+	@$(subst $(VENV),$(VENV)-focus,$(BIN))/python -m pip install --quiet --quiet --disable-pip-version-check 'focus-validator==1.0.0' 'multimethod<2'
 	@touch $@
 
 $(VENV)/.made:

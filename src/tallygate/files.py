@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from io import FileIO
@@ -98,6 +100,44 @@ def replace(path: Path, content: bytes, mode: int) -> None:
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def put(path: Path, pieces: Iterable[bytes], *, anew: bool) -> int:
+    """Write a file piece by piece, for this user alone; it is there as a whole or not at all. Returns its size.
+
+    With `anew` it must not be there yet, `FileExistsError` where it is, also where it has come meanwhile; otherwise it
+    takes the place of what is there.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tallygate", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            for piece in pieces:
+                stream.write(piece)
+            stream.flush()
+            os.fsync(stream.fileno())
+            size = stream.tell()
+        if anew:
+            _named_anew(temporary, path)
+        else:
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+    sync_folder(path.parent)
+    return size
+
+
+def _named_anew(temporary: Path, path: Path) -> None:
+    """Give a file its name where nothing has that name; on a disk without links a look has to do."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        temporary.replace(path)
 
 
 def remove(path: Path) -> None:

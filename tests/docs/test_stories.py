@@ -12,7 +12,7 @@ from tests.docs.pages import PAGES, ROOT, blocks, has_a_story, run, story_in
 from tallygate.settings import UserPlaces, load_settings
 
 STORIES = [page for page in PAGES if has_a_story(page)]
-KNOWN = {"", "json", "toml", "csv", "console", "sh", "text", "python"}
+KNOWN = {"", "json", "toml", "csv", "console", "sh", "text", "python", "sql"}
 
 
 def named(page):

@@ -62,6 +62,7 @@ FREE: Mapping[str, str] = {
     "doctor": "reads; --rebuild is listed",
     "drift": "reads; --apply is listed",
     "estimate": "reads",
+    "export": "reads; takes the place of nothing but an earlier export",
     "history": "reads",
     "hook": "what clients run",
     "import fetch": "adds what a provider states",

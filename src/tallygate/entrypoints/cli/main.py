@@ -31,6 +31,7 @@ COMMANDS = {
         "budget": "budget:budget",
         "off": "switch:off",
         "on": "switch:on",
+        "export": "export:export",
         "sync": "sync:sync",
         "dashboard": "dashboard:dashboard",
     },

@@ -248,9 +248,9 @@ class UsageReads(RollupReads):
         return [rows.to_usage(row, self.rules) for row in self._all(SELECT_SESSION_USAGE, session_id=session_id)]
 
     def usage_between(self, from_us: int, until_us: int) -> Iterator[StoredUsage]:
-        """Every response in a span of time, also those of no budget session."""
-        found = self._all(SELECT_USAGE_SINCE, from_us=from_us, until_us=until_us)
-        return (rows.to_usage(row, self.rules) for row in found)
+        """Every response in a span of time, also those of no budget session, read as they are asked for."""
+        parameters = {"tenant": self.tenant, "from_us": from_us, "until_us": until_us}
+        return (rows.to_usage(row, self.rules) for row in self._execute(SELECT_USAGE_SINCE, parameters))
 
     def unattributed_usage(self, client: str, client_session: str, from_us: int) -> list[StoredUsage]:
         """Responses of a client's session that belong to no budget session yet."""

@@ -123,6 +123,9 @@ def price_from(basis: Mapping[str, Any]) -> Price:
         source=str(basis.get("source", "")),
         version=str(basis.get("version", "")),
         tiers=tiers,
+        per_request_nanos=int(basis.get("per_request_nanos", 0)),
+        per_search_nanos=int(basis.get("per_search_nanos", 0)),
+        valid_from=basis.get("valid_from"),
         known=bool(basis.get("known", False)),
         approximate=bool(basis.get("approximate", False)),
     )
