@@ -171,17 +171,18 @@ def told_apart(amounts: Sequence[int], currency: str = "USD") -> list[str]:
     return texts
 
 
-def adding_up(parts: Sequence[int], total: int, currency: str = "USD") -> list[str]:
+def adding_up(parts: Sequence[int], total: int, currency: str = "USD", *, least: int = 100_000_000) -> list[str]:
     """Amounts that stand above their sum: as each alone, but to the cent so that what is shown comes to the total.
 
-    A cent goes to whom rounding down took most from. Amounts that are shown to less than a cent stay as they are.
+    A cent goes to whom rounding down took most from. Amounts that are shown to less than a cent, those below the
+    `least`, stay as they are.
 
     >>> adding_up([6_745_000_000, 3_265_000_000, 134_000_000], 10_144_000_000)
     ['$6.75', '$3.26', '$0.13']
     """
     texts = [format_amount(each, currency) for each in parts]
-    cents = [at for at, each in enumerate(parts) if abs(each) >= 100_000_000]
-    if currency in COUNTED or sum(parts) != total or abs(total) < 100_000_000:
+    cents = [at for at, each in enumerate(parts) if abs(each) >= least]
+    if currency in COUNTED or sum(parts) != total or abs(total) < least:
         return texts
     finer = total - sum(parts[at] for at in cents)
     wanted = int(decimal_units(total, 2) * 100) - int(decimal_units(finer, 2) * 100)

@@ -74,6 +74,10 @@ SELECT_SESSIONS = (
     f"SELECT {_SESSION} FROM session s WHERE s.tenant = :tenant AND (:state IS NULL OR s.state = :state)"
     " ORDER BY s.started_us DESC LIMIT :limit"
 )
+SELECT_STARTED = (
+    f"SELECT {_SESSION} FROM session s WHERE s.tenant = :tenant AND s.started_us >= :from_us"
+    " AND s.started_us < :until_us ORDER BY s.started_us DESC, s.session_id LIMIT :limit"
+)
 # The ends of an id, since those are what people copy. Written as substr because LIKE has wildcards of its own.
 SELECT_SESSIONS_CALLED = (
     "SELECT session_id FROM session WHERE tenant = :tenant AND (substr(session_id, 1, length(:part)) = :part"
@@ -224,6 +228,11 @@ class StoreReader(
 
     def sessions(self, *, state: str | None, limit: int) -> list[Session]:
         return list(map(rows.to_session, self._all(SELECT_SESSIONS, state=state, limit=limit)))
+
+    def sessions_started(self, from_us: int, until_us: int, limit: int) -> list[Session]:
+        """The sessions that began in a span, the youngest first."""
+        found = self._all(SELECT_STARTED, from_us=from_us, until_us=until_us, limit=limit)
+        return list(map(rows.to_session, found))
 
     def sessions_called(self, part: str, limit: int) -> list[str]:
         """The sessions whose id begins or ends with a text, or whose id in their client does."""

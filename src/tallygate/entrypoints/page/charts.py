@@ -135,6 +135,11 @@ def columns(
     return found
 
 
+def place_of(place: int, number: int, within: int) -> str:
+    """Where something is drawn that lies so far, of a hundred, within one of as many columns."""
+    return _percent((place * 100 + within) * 100, number)
+
+
 def whole_share(part: int, whole: int) -> str:
     """A place on a chart as a part of its width."""
     return share(part, whole)

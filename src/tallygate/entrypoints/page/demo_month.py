@@ -29,7 +29,7 @@ from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.sessions.opening import Opening, start_session
 from tallygate.operations.usage.ingest import FileReading, ingest, link_session
 
-DAYS = 45
+DAYS = 40
 _DOLLAR = 1_000_000_000
 _SECOND = 1_000_000
 _MINUTE = 60 * _SECOND
@@ -185,7 +185,7 @@ def plan(chance: Chance, now_us: int, zone: tzinfo) -> list[Work]:
     quick = max(min((now_us - begin) // 40, 3 * _MINUTE), 5 * _SECOND)
     api, shop, infra = "/demo/api", "/demo/shop", "/demo/infra"
     found += [
-        Work(begin, "split the billing module", _CLAUDE, api, 3 * _DOLLAR, 60, quick, ends=False, raised=2 * _DOLLAR),
+        Work(begin, "split the billing module", _CLAUDE, api, _DOLLAR, 60, quick, False, _DOLLAR // 2, _OPUS),
         Work(begin + quick, "gift cards in checkout", _CLAUDE, shop, 10 * _DOLLAR, 16, 2 * quick, ends=False),
         Work(begin + 9 * quick, "terraform providers", _CODEX, infra, 5 * _DOLLAR, 7, 3 * quick, ends=False),
     ]
@@ -212,7 +212,7 @@ def _play(rt: Runtime, clock: DemoClock, chance: Chance, works: Sequence[Work], 
 
 
 def _begin(rt: Runtime, chance: Chance, work: Work) -> bool:
-    work.model = work.client.models[chance.below(len(work.client.models))]
+    work.model = work.model or work.client.models[chance.below(len(work.client.models))]
     work.context = 14_000 + chance.below(9_000)
     work.key = chance.token(8)
     opening = Opening(work.limit, work.model, work.client.name, task_summary=work.task)

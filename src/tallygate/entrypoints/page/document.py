@@ -20,7 +20,9 @@ from tallygate.entrypoints.page.wording import at, offset, plural, when
 from tallygate.operations.views.frame import OPEN_MAX, Frame
 
 # Pages in their order, each with the name that stands in the head.
-PAGES = {"now": "Now"}
+PAGES = {"now": "Now", "spend": "Spend", "sessions": "Sessions", "budgets": "Budgets"}
+# A page that is reached from another one stands below it in the head.
+_BELOW = {"session": "sessions"}
 _TEXT_MAX = 1000
 _DEMO = (
     "A made-up month of four repositories; nothing of it is yours, and nothing is written to your ledger. "
@@ -103,7 +105,9 @@ def _top(look: Look, frame: Frame | None) -> Element:
             ],
             h.nav(".pages", aria_label="Pages")[
                 (
-                    h.a(href=look.href(page), aria_current="page" if page == look.page else None)[name]
+                    h.a(
+                        href=look.href(page), aria_current="page" if page == _BELOW.get(look.page, look.page) else None
+                    )[name]
                     for page, name in PAGES.items()
                 )
             ],

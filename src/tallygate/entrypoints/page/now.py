@@ -12,7 +12,7 @@ from tallygate.core.model import Budget
 from tallygate.core.money import COUNTED
 from tallygate.core.text import cleaned
 from tallygate.entrypoints.page import charts
-from tallygate.entrypoints.page.document import PAGES, PageAround, document
+from tallygate.entrypoints.page.document import PageAround, document
 from tallygate.entrypoints.page.labels import (
     actual_of,
     agent_of,
@@ -143,8 +143,6 @@ def _burn(seen: Now) -> Figure:
 
 def session_link(look: Look, session_id: str, text: str, *, main: bool = False) -> Element:
     """A session's name; it leads to its page."""
-    if "sessions" not in PAGES:
-        return h.span(class_="main" if main else None)[text]
     return h.a(class_="main" if main else None, href=f"{look.href('session')}{_joined(look)}id={quote(session_id)}")[
         text
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
@@ -17,18 +17,40 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from tallygate.core.authority import Authority
+from tallygate.core.authority import Authority, Loosening, locked
 from tallygate.core.chosen import TODAY, Span, span_named
-from tallygate.core.errors import LedgerUnavailable, NotFound, TallygateError, present
+from tallygate.core.errors import (
+    Conflict,
+    InvalidArgument,
+    LedgerUnavailable,
+    NotFound,
+    TallygateError,
+    UsersOnly,
+    present,
+)
+from tallygate.core.text import cleaned
+from tallygate.core.typed import typed_amount
+from tallygate.entrypoints.page.budgets import REASON_MAX, budgets_page
 from tallygate.entrypoints.page.document import PageAround, document, fault_page, rendered
 from tallygate.entrypoints.page.door import OPEN, DoorFile, PageDoor
 from tallygate.entrypoints.page.fence import Fence
 from tallygate.entrypoints.page.look import Look, look_of
 from tallygate.entrypoints.page.now import now_page
 from tallygate.entrypoints.page.parts import title
+from tallygate.entrypoints.page.session import session_page
+from tallygate.entrypoints.page.sessions import sessions_page
+from tallygate.entrypoints.page.spend import spend_page
+from tallygate.entrypoints.page.wording import money
+from tallygate.operations.budgets.change import raise_budget
+from tallygate.operations.lock_book import standing_now
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.frame import frame
+from tallygate.operations.views.limits import limits, named
 from tallygate.operations.views.now import now, to_do
+from tallygate.operations.views.overview import session_called, show_session
+from tallygate.operations.views.session_list import Order, sessions_of
+from tallygate.operations.views.spend import SPLITS, spend
+from tallygate.reports.usage import By
 
 _STATIC = {"tokens.css": "text/css", "page.css": "text/css", "icon.svg": "image/svg+xml"}
 _HTML = "text/html; charset=utf-8"
@@ -58,6 +80,64 @@ class Pages:
             seen = now(self.rt, self.around.zone, look.filter)
             actions = to_do(seen, is_installed=self.is_installed, has_limits=bool(self.rt.workspace.rules))
         return Shown(now_page(look, self.around, seen, actions))
+
+    def spend(self, look: Look, span: Span) -> Shown:
+        """What was spent in a span of days."""
+        by = next((each for each in SPLITS if each.value == look.other.get("by")), By.MODEL)
+        return Shown(spend_page(look, self.around, spend(self.rt, self.around.zone, span, look.filter, by)))
+
+    def sessions(self, look: Look, span: Span) -> Shown:
+        """The sessions of a span of days."""
+        order = next((each for each in Order if each.value == look.other.get("sort")), Order.YOUNGEST)
+        first = look.other.get("first", "0")
+        seen = sessions_of(self.rt, span, look.filter, order, int(first) if first.isdecimal() else 0)
+        return Shown(sessions_page(look, self.around, seen))
+
+    def session(self, look: Look, _: Span) -> Shown:
+        """One session, by its id or the end of it."""
+        with self.rt.reading():
+            view = show_session(self.rt, session_called(self.rt, look.other.get("id", "")))
+            around = frame(self.rt)
+        return Shown(session_page(look, self.around, around, view, every="every" in look.other))
+
+    def budgets(self, look: Look, _: Span, *, done: str | None = None, fault: str | None = None) -> Shown:
+        """Every limit; one that is named with its windows, and what the raise that is typed would come to."""
+        name, typed = look.other.get("budget"), look.other.get("by")
+        added: int | None = None
+        if name is not None and typed is not None and fault is None:
+            try:
+                added = typed_amount("Raise by", typed, named(self.rt, name).unit)
+            except InvalidArgument as wrong:
+                fault = wrong.message
+        seen = limits(self.rt, name, added)
+        percents = self.rt.workspace.policy.pressure_percents
+        reason = look.other.get("reason", "")
+        body = budgets_page(
+            look, self.around, seen, percents, form=self.door.form, done=done, fault=fault, reason=reason
+        )
+        return Shown(body, 200 if fault is None else 400)
+
+    def raised(self, look: Look, span: Span, given: Mapping[str, str]) -> Shown:
+        """Raise a limit as its user has read it, or say why it stays as it is."""
+        name, reason = given.get("budget", ""), cleaned(given.get("reason", ""), REASON_MAX)
+        look = replace(look, other={"budget": name, "by": given.get("by", ""), "reason": reason})
+        try:
+            ensure_form(self.door.may_write(given.get("token", "")), reason)
+            before = named(self.rt, name)
+            if standing_now(self.rt).lock is not None:
+                hint = "Run in a terminal of your own: tallygate budget raise"
+                raise locked(Loosening.BUDGET_RAISE, "which is typed in a terminal and nowhere else.", hint=hint)
+            added = typed_amount("Raise by", given.get("by", ""), before.unit)
+            if given.get("seen") != str(before.limit):
+                raise Conflict("The limit was changed since this page was made. It stays as it is.")
+            after = raise_budget(self.rt, before.name, added, reason=reason, authority=self.authority, seen=before)
+        except LedgerUnavailable:
+            raise
+        except TallygateError as refused:
+            return self.budgets(look, span, fault=f"{refused.message} {refused.hint}".strip())
+        left = money(max(after.available, 0), after.unit)
+        told = f"Raised to {money(after.limit, after.unit)}; {left} is left. What was halted can go on."
+        return self.budgets(replace(look, other={"budget": name}), span, done=told)
 
     def span(self, look: Look) -> tuple[Look, Span]:
         """The days that an address names; today where it names none."""
@@ -92,6 +172,11 @@ def page_app(pages: Pages, file: DoorFile) -> ASGIApp:
         Route(base, partial(_to, f"{base}now")),
         *(Route(f"{base}{name}", _static(name, kind)) for name, kind in _STATIC.items()),
         Route(f"{base}now", partial(_page, pages, "now", pages.now)),
+        Route(f"{base}spend", partial(_page, pages, "spend", pages.spend)),
+        Route(f"{base}sessions", partial(_page, pages, "sessions", pages.sessions)),
+        Route(f"{base}budgets", partial(_page, pages, "budgets", pages.budgets), methods=["GET"]),
+        Route(f"{base}budgets", partial(_raise, pages), methods=["POST"]),
+        Route(f"{base}session", partial(_page, pages, "session", pages.session)),
     ]
     return Fence(Starlette(routes=routes), pages.door)
 
@@ -100,6 +185,24 @@ async def _page(pages: Pages, name: str, make: Callable[[Look, Span], Shown], re
     look = look_of(name, dict(request.query_params))
     body, status = await run_in_threadpool(pages.shown, look, make)
     return Response(body, status, media_type=_HTML)
+
+
+async def _raise(pages: Pages, request: Request) -> Response:
+    look, given = look_of("budgets", dict(request.query_params)), await form_of(request)
+
+    def made(look: Look, span: Span) -> Shown:
+        return pages.raised(look, span, given)
+
+    body, status = await run_in_threadpool(pages.shown, look, made)
+    return Response(body, status, media_type=_HTML)
+
+
+def ensure_form(own: bool, reason: str) -> None:
+    """Refuse a form that another page has made, or that says nothing of why."""
+    if not own:
+        raise UsersOnly("This form was not made by this page.", hint="Load the page again.")
+    if not reason:
+        raise InvalidArgument("reason", "A raise needs a reason: it is shown beside the limit.")
 
 
 async def _opened(pages: Pages, file: DoorFile, request: Request) -> Response:
