@@ -27,6 +27,7 @@ from tallygate.settings import (
     LogLevel,
     OnFault,
     ReadTranscripts,
+    ResidentMode,
     Settings,
     TelemetryMode,
     UserPlaces,
@@ -92,6 +93,7 @@ def test_without_files_or_variables_every_setting_has_its_default(desk: Desk) ->
     assert settings.ledger.retention_days >= 183
     assert (settings.currency, settings.time_zone, settings.log_level) == ("USD", "UTC", "warning")
     assert settings.privacy.task_summaries is Keep.KEEP
+    assert settings.server.resident is ResidentMode.NEVER
     assert (settings.pricing, settings.notices) == (PricingSettings(), ())
 
 
@@ -178,6 +180,9 @@ transcripts = "off"
 telemetry = "off"
 telemetry_port = 50000
 
+[server]
+resident = "auto"
+
 [privacy]
 task_summaries = "drop"
 
@@ -256,6 +261,7 @@ def test_every_key_of_a_file_arrives(desk: Desk) -> None:
     assert settings.privacy.task_summaries is Keep.DROP
     assert (settings.statusline.show, settings.statusline.width) == (("left", "month"), 80)
     assert settings.cold_cache.say_from_percent == 2
+    assert settings.server.resident is ResidentMode.AUTO
     assert settings.usage == UsageSettings(ReadTranscripts.OFF, TelemetryMode.OFF, 50_000)
     assert settings.calibration_micros == {"claude-opus-4.7": 1_250_000}
     assert settings.pricing == PricingSettings(

@@ -64,9 +64,12 @@ SURROUNDINGS_ALLOWED = {
     "app.py": "the composition root: installed commands go by other variables than those they were started with",
     "__main__.py": "the way into every command",
     "entrypoints/attended.py": "of one server over stdio: how its client was started",
+    "entrypoints/entrance.py": "the process that a client starts: whether a resident may serve it",
     "entrypoints/front.py": "the process that a client starts: whether who started it has gone",
+    "entrypoints/handover.py": "the process that a client starts: what is around it is handed over",
     "entrypoints/holding.py": "of the hook program, alone in its process",
     "entrypoints/hook.py": "the hook program",
+    "entrypoints/resident.py": "becomes the process of one client, with what is around that",
     "entrypoints/mcp_server/streams.py": "of one server over stdio: whether who started it has gone",
     "entrypoints/runnable.py": "how this process is started in a shell",
     "entrypoints/stopping.py": "of the hook program, alone in its process",
@@ -318,7 +321,9 @@ STARTERS = {
     "entrypoints/cli/client_checks.py",
     "entrypoints/cli/demo.py",
     "entrypoints/front.py",
+    "entrypoints/handover.py",
     "entrypoints/hook.py",
+    "entrypoints/resident.py",
 }
 STARTS = re.compile(r"subprocess\.(?:run|Popen|call|check_\w+)\(|os\.(?:system|popen|exec\w+|spawn\w+)\(|fork\(")
 

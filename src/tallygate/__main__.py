@@ -16,29 +16,50 @@ HOOK, TOLD = ("hook", "--client", "--event"), ("--framed", "--held")
 # The commands that `tallygate init` puts into clients, and what they are given there.
 INSTALLED, PLACES, DROPPED = ("serve", "hook", "statusline"), "--places", "--dropped"
 TOOLS = "--tools"
+# Not a command of the user's: the process that stands by for clients.
+RESIDENT = "resident"
 _PRELOADS = ("LD_PRELOAD", "LD_AUDIT", "DYLD_")
 _HELP = {"-h", "--help"}
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tallygate.entrypoints.entrance import Entrance
+    from tallygate.entrypoints.resident import HandedOver
 
 
 def main() -> None:
     """Run one command and leave with its exit code."""
     if sys.platform == "win32":
         sys.exit("Tallygate runs on Linux and macOS. On Windows run it, and the clients, inside WSL.")
+    client = _stand_by(sys.argv[-1]) if sys.argv[1:-1] == [RESIDENT] else None
     given = _given(sys.argv[1:])
-    if PLACES in given:
+    if PLACES in given and client is None:
         _start_clean(given)
-    entrance = _entrance(sys.argv[1:], given)
+    entrance = _entrance(sys.argv[1:], given, client)
     try:
         if entrance is not None:
             entrance.begin()
         _run(given, entrance)
+    except SystemExit as left:
+        _let_go(entrance, left.code)
+        raise
+    except Exception:
+        if entrance is None:
+            raise
+        import traceback
+
+        traceback.print_exc()
+        _let_go(entrance, 1)  # a front that heard of no end would begin anew
+        sys.exit(1)
     finally:
         if entrance is not None:
             entrance.close()
+
+
+def _let_go(entrance: Entrance | None, code: object) -> None:
+    """Where a front stands before this process it leaves as this does; it may have left already."""
+    if entrance is not None and entrance.behind is not None:
+        entrance.behind.let_go(code if isinstance(code, int) else int(code is not None))
 
 
 def _run(given: dict[str, str], entrance: Entrance | None) -> None:
@@ -48,10 +69,11 @@ def _run(given: dict[str, str], entrance: Entrance | None) -> None:
 
     from tallygate.app import compose, go_by, settings_here, started
 
+    parent = PARENT if entrance is None or entrance.parent is None else entrance.parent
     if PLACES in given:
-        start = go_by(Path(given[PLACES]), [name for name in given.get(DROPPED, "").split(",") if name], PARENT)
+        start = go_by(Path(given[PLACES]), [name for name in given.get(DROPPED, "").split(",") if name], parent)
     else:
-        start = started(PARENT)
+        start = started(parent)
     read, composed = partial(settings_here, start=start), partial(compose, start=start)
     if (alone := _alone(sys.argv[1:])) is not None:
         # A client waits for this at each of its steps: the command line around it would double its time.
@@ -66,7 +88,7 @@ def _run(given: dict[str, str], entrance: Entrance | None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not end the program
-    tallygate.main(prog_name="tallygate", obj=Program(read, composed, PARENT, entrance))
+    tallygate.main(prog_name="tallygate", obj=Program(read, composed, parent, entrance))
 
 
 def _alone(words: list[str]) -> tuple[str, str, bool, bool] | None:
@@ -98,16 +120,30 @@ def _start_clean(given: dict[str, str]) -> None:
         return
 
 
-def _entrance(words: list[str], given: dict[str, str]) -> Entrance | None:
+def _entrance(words: list[str], given: dict[str, str], client: HandedOver | None) -> Entrance | None:
     """Begin to serve where a client starts a server, before anything that takes time is imported."""
     if words[:1] != ["serve"] or sys.stdin is None or sys.stdin.isatty() or _HELP & {*words}:
         return None
-    from tallygate.entrypoints.entrance import open_entrance
+    from tallygate.entrypoints.entrance import open_entrance, open_handed_over
 
     # Whatever else is said is for the command line to understand.
     told = dict(zip(words[1::2], words[2::2], strict=False))
     plain = len(words) % 2 and {*told} <= {TOOLS, PLACES, DROPPED}
-    return open_entrance(given.get(PLACES, ""), PARENT, told.get(TOOLS, "all") if plain else "")
+    places, family = given.get(PLACES, ""), told.get(TOOLS, "all") if plain else ""
+    if client is None:
+        return open_entrance(places, PARENT, family)
+    return open_handed_over(places, family, client)
+
+
+def _stand_by(folder: str) -> HandedOver:
+    """Be the resident of a folder of servers; what comes back is a process that serves a client."""
+    from tallygate.entrypoints.resident import stand_by
+
+    def prepare() -> None:
+        import tallygate.app
+        import tallygate.entrypoints.cli.main  # noqa: F401 - to have it
+
+    return stand_by(folder, prepare)
 
 
 if __name__ == "__main__":

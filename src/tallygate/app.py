@@ -48,6 +48,7 @@ from tallygate.settings import (
     OnFault,
     Paths,
     ReadTranscripts,
+    ResidentMode,
     Settings,
     StopPolicy,
     TelemetryMode,
@@ -189,6 +190,11 @@ class App:
     def unknown_price(self) -> UnknownPrice:
         """What a session is opened with that says nothing of models without a price."""
         return self.settings.policy.unknown_price
+
+    @property
+    def likes_residents(self) -> bool:
+        """Whether a process is to stand by for the next client."""
+        return self.settings.server.resident is ResidentMode.AUTO
 
     def renewed(self) -> App | None:
         """The same server by settings as they are signed, once the ledger can tell; None where these are in force."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,8 @@ from tests.e2e.mock_api import MockApi
 from tests.e2e.programs import ClaudeCode, Client, Codex, CopilotCli, GeminiCli, OpenCode, QwenCode
 from tests.e2e.wire import Tokens, Turn
 
+from tallygate.entrypoints.handover import residents
+
 CLIENTS: dict[str, type[Client]] = {
     "claude": ClaudeCode,
     "codex": Codex,
@@ -35,6 +38,8 @@ CLIENTS: dict[str, type[Client]] = {
     "qwen": QwenCode,
     "copilot": CopilotCli,
 }
+# The variant in which a process stands by for the next client; the round that is not counted makes it.
+RESIDENT = "here, resident"
 BY_DEFAULT = ("claude", "codex", "gemini")
 TOKENS = Tokens(fresh=1_000, output=100)
 
@@ -122,13 +127,17 @@ class Gates:
 
 def variants(root: Path, kind: str, others: list[str]) -> list[Variant]:
     made = []
-    for name, interpreter in [("without", ""), *((path, path) for path in others), ("here", sys.executable)]:
+    here = [("here", sys.executable), (RESIDENT, sys.executable)]
+    for name, interpreter in [("without", ""), *((path, path) for path in others), *here]:
         client, api = CLIENTS[kind](), TimedApi()
         machine = Machine(root / str(len(made)), prefix(), client, api)
         if interpreter:
             settings = machine.work / ".l6e" / "config.toml"
             settings.parent.mkdir()
             settings.write_text('[[budget]]\nscope = "session"\nlimit_usd = 50\n', encoding="utf-8")
+            own = machine.home / ".config" / "tallygate" / "config.toml"
+            own.parent.mkdir(parents=True, exist_ok=True)
+            own.write_text(f'[server]\nresident = "{"auto" if name == RESIDENT else "never"}"\n', encoding="utf-8")
             subprocess.run(
                 [interpreter, "-P", "-m", "tallygate", "init", "--client", client.option, "--scope", "user"],
                 cwd=machine.work,
@@ -152,6 +161,8 @@ def measure(kind: str, rounds: int, others: list[str]) -> None:
                     each.waits.last.append(last)
                     each.waits.gates.append(gates)
         for each in found:
+            for resident, _ in residents(str(each.machine.home / ".local" / "share" / "tallygate" / "servers")):
+                os.kill(resident, signal.SIGTERM)
             each.machine.close()
             each.api.close()
     without = found[0].waits

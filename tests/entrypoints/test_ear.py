@@ -184,7 +184,10 @@ def test_a_server_is_heard_of_before_anything_that_takes_time_is_imported(home, 
         "",
         ".__main__",
         ".entrypoints",
-        *(f".entrypoints.{name}" for name in ("ear", "entrance", "first_answers", "front", "hook")),
+        *(
+            f".entrypoints.{name}"
+            for name in ("ear", "entrance", "first_answers", "front", "handover", "hook", "unsettled")
+        ),
     ]
     assert done.split("\n")[0] == f"{[f'tallygate{name}' for name in ours]} [] True"
     assert list(folder.iterdir()) == [], "what ends before it serves leaves nothing behind"

@@ -47,10 +47,15 @@ class Ear:
         self._link.close()
 
 
+def folder_of(places: str) -> str:
+    """Where servers and hooks of a ledger find one another, by the file that they were given; empty for none."""
+    return hook.read_places(places).get("servers", "") if places else hook.servers_folder()
+
+
 def open_ear(places: str, parent: int) -> Ear | None:
     """An ear for the server of the client that is `parent`, where hooks of its ledger look; None where it cannot be."""
     given = hook.read_places(places) if places else {}
-    folder = given.get("servers", "") if places else hook.servers_folder()
+    folder = folder_of(places)
     if not folder:
         return None
     try:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from tallygate.entrypoints.unsettled import SaidBefore, Unsettled
+
 LINE_BYTES_MAX, WAITING_BYTES_MAX, PIECE = 1 << 16, 1 << 20, 1 << 16
 ID_MAX, NUMBER_MAX = 200, 1 << 53
 # For so long nothing else is done: clients ask at once, and an import on the same core would keep them waiting.
@@ -85,7 +87,14 @@ class Plain:
 class FirstAnswers:
     """Reads a client's lines until the SDK does: answers what is frozen, keeps the rest in its order."""
 
-    def __init__(self, frozen: Frozen, reading: int = 0, writing: int = 1) -> None:
+    def __init__(
+        self,
+        frozen: Frozen,
+        reading: int = 0,
+        writing: int = 1,
+        notes: "Unsettled | None" = None,
+        kept: "SaidBefore | None" = None,
+    ) -> None:
         # Lines for the SDK, and of which of them the answer has been given.
         self.kept: list[tuple[bytes, bool]] = []
         self.rest = b""
@@ -96,6 +105,11 @@ class FirstAnswers:
         self._plain = Plain()
         self._era = ""
         self._is_open = bool(frozen)
+        self._notes = notes
+        if kept is not None and (kept.lines or kept.rest):
+            # Another process has begun to serve this client: from here on the SDK goes on.
+            self.kept, self.rest, self._is_open = kept.lines, kept.rest, False
+            self.is_waited_for = not all(is_answered for _, is_answered in kept.lines)
         self._reading = reading
         self._writing = writing
         self._woken, self._wake = os.pipe()
@@ -137,7 +151,9 @@ class FirstAnswers:
         if self._woken in ready or not ready:
             return False
         try:
-            piece = os.read(self._reading, PIECE)
+            piece = os.read(self._reading, PIECE) if self._notes is None else self._notes.take(self._reading)
+        except BlockingIOError:  # somebody else has taken it
+            return True
         except OSError:
             piece = b""
         if not piece:
@@ -166,7 +182,13 @@ class FirstAnswers:
         if not self._era:
             self._era = era
             self.kept.append((line, True))
+        if self._notes is not None:
+            self._notes.begins_to_say()
         self._say(said)
+        if self._notes is not None:
+            self._notes.has_said()
+            self._notes.read(line)
+            self._notes.settled(None if found is None else found.get("id"))
 
     def _say(self, said: bytes) -> None:
         """Write a whole answer, also where the client has made its pipe one that does not wait."""

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 LOOK_MS = 5_000
-LEFT = b"l"
+# That the client's parent has gone, and that the serving process is through, with the code to leave with.
+LEFT, CODE = b"l", b"e"
 
 
 class Behind:
@@ -53,7 +54,7 @@ class Behind:
                 pass
         self._close_ends()
         try:
-            os.write(self._word, bytes([code]))
+            os.write(self._word, CODE + bytes([code]))
         except OSError:  # it has gone
             pass
 
@@ -73,9 +74,7 @@ class Behind:
 
 def stand_before(parent: int) -> Behind | None:
     """Go on as the process behind a front; None where there is none. The front, this very process, never comes back."""
-    for number in (_signal.SIGTERM, _signal.SIGINT):
-        if _signal.getsignal(number) != _signal.SIG_IGN:
-            _signal.signal(number, _leave)
+    leave_when_told()
     if sys.platform != "linux":
         return None
     life, alive = os.pipe()
@@ -96,6 +95,13 @@ def stand_before(parent: int) -> Behind | None:
     return Behind(life, word)
 
 
+def leave_when_told() -> None:
+    """End when somebody says so, but for what this process was started to ignore."""
+    for number in (_signal.SIGTERM, _signal.SIGINT):
+        if _signal.getsignal(number) != _signal.SIG_IGN:
+            _signal.signal(number, _leave)
+
+
 def _leave(number: int, frame: object) -> None:  # noqa: ARG001 - as signals call it
     """End with 0: whoever is told to leave before anything was begun has done all there is."""
     raise SystemExit(0)
@@ -114,8 +120,8 @@ def _stand(behind: int, alive: int, heard: int, parent: int) -> "NoReturn":
             if os.getppid() != parent:
                 os.write(alive, LEFT)
                 left = True
-        if code := os.read(heard, 1):
-            os._exit(code[0])
+        if said := os.read(heard, 2):
+            os._exit(said[1])
         _as_ended(behind)
     except SystemExit:
         os._exit(0)

@@ -287,6 +287,26 @@ class UsageSettings:
     )  # fmt: skip
 
 
+class ResidentMode(StrEnum):
+    """Whether a process stands by that becomes the server of the next client at once."""
+
+    AUTO = "auto"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How clients' servers are started."""
+
+    resident: ResidentMode = setting(
+        ResidentMode.NEVER, "resident", checks.choice(ResidentMode), '"auto"',
+        "Whether a process stands by in which everything is imported (`auto`, on Linux): the server of the next client"
+        " is made of it, and is there at once. It ends when no client has come for fifteen minutes. Never where CI is"
+        " `true`.",
+        variables=("TALLYGATE_RESIDENT",), loosens_nothing=True,
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class PrivacySettings:
     """What is stored of what agents say about their work."""
@@ -390,6 +410,7 @@ class Settings:
     paths: Paths
     policy: PolicySettings = PolicySettings()
     ledger: LedgerSettings = LedgerSettings()
+    server: ServerSettings = ServerSettings()
     privacy: PrivacySettings = PrivacySettings()
     usage: UsageSettings = UsageSettings()
     enforcement: EnforcementSettings = EnforcementSettings()

@@ -138,13 +138,13 @@ def test_a_sound_installation_passes_every_check(run, made):
     found = diagnosis(run)
     assert failing(found) == []
     assert list(found) == [
-        "python", "program", "sqlite", "settings", "loosening", "disk", "ledger", "lock", "clock", "pages", "chain",
-        "log queue", "limits", "budgets", "anchor", "passphrase", "transcripts", "booked", "keys",
+        "python", "program", "sqlite", "settings", "loosening", "disk", "resident", "ledger", "lock", "clock", "pages",
+        "chain", "log queue", "limits", "budgets", "anchor", "passphrase", "transcripts", "booked", "keys",
         "prices", "run log", "tokens",
     ]  # fmt: skip
     assert "5 events, each as it was written" in found["chain"]["found"]
     text = run("doctor").stdout
-    assert "22 checks, 0 failed" in text
+    assert "23 checks, 0 failed" in text
 
 
 UNGUARDED = "DROP TRIGGER event_never_changes;"

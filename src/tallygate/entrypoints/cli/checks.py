@@ -44,7 +44,7 @@ REBUILD = "Restore a backup, or run: tallygate doctor --rebuild, which keeps a c
 
 def every(program: Program) -> Iterator[Check]:
     """Every check in the order in which one rests on another; what cannot be looked at is left out."""
-    from tallygate.entrypoints.cli.install_checks import of_program
+    from tallygate.entrypoints.cli.install_checks import of_program, of_resident
 
     yield python()
     yield of_program()
@@ -58,6 +58,7 @@ def every(program: Program) -> Iterator[Check]:
     yield raising(program.authority(settings), settings)
     database = settings.paths.database
     yield network(database)
+    yield of_resident(settings)
     usable = None
     with program.opened(settings, by="doctor") as app:
         try:

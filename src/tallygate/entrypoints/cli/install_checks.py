@@ -21,8 +21,10 @@ from tallygate.editing.manifest import Manifest
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.check import Check, CheckState, failed
 from tallygate.entrypoints.cli.init import folder_of, places_of_user
+from tallygate.entrypoints.cli.output import plural
+from tallygate.entrypoints.handover import residents
 from tallygate.ledger.presence import ServerPresence
-from tallygate.settings import Settings
+from tallygate.settings import ResidentMode, Settings
 from tallygate.settings.installed import PLACES_FILE, InstalledPlaces, hold, read_installed
 
 SINCE_US = 24 * 3_600_000_000
@@ -158,6 +160,15 @@ def _shown(places: InstalledPlaces) -> dict[str, str | None]:
     if shown["settings"] is None and places.l6e_settings is None and usual.exists():
         shown["settings"] = str(usual)
     return shown
+
+
+def of_resident(settings: Settings) -> Check:
+    """Whether a process stands by for the next client, and for how many it has."""
+    found = residents(str(settings.paths.database.parent / "servers"))
+    told = "; ".join(f"process {pid} stands by, {plural(clients, 'client')} served" for pid, clients in found)
+    if settings.server.resident is ResidentMode.NEVER:
+        return Check("resident", CheckState.OK, told or 'none: [server] resident = "never"')
+    return Check("resident", CheckState.OK, told or "none stands by: the next client's server has one started")
 
 
 def of_hooks(presence: ServerPresence, now_us: int) -> Check:

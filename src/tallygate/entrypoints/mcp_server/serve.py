@@ -19,6 +19,7 @@ from tallygate.entrypoints.attended import unattended
 from tallygate.entrypoints.ear import Ear
 from tallygate.entrypoints.entrance import IMPORTING_S, Entrance
 from tallygate.entrypoints.first_answers import FirstAnswers
+from tallygate.entrypoints.handover import retire_residents, start_resident
 from tallygate.entrypoints.hook_dispatcher import HookDispatcher
 from tallygate.entrypoints.hook_listener import HookListener
 from tallygate.entrypoints.mcp_server.renewing import Renewing
@@ -40,6 +41,7 @@ FAREWELLS, FAREWELL_US = 10, 40_000
 # For a client that does not wait for this process: a hook may be slow to start on a busy machine.
 FAREWELLS_BEHIND = 30
 USUAL_S = 0.005
+START_LONG_PAST_S = 5
 # A client's start is through when nothing was asked for half a second, and after five seconds whatever is asked.
 ROUND_US, QUIET_ROUNDS, START_ROUNDS = 10_000, 50, 500
 
@@ -57,6 +59,8 @@ class Serving(Protocol):
     def is_blind(self) -> bool: ...
     @property
     def unknown_price(self) -> UnknownPrice: ...
+    @property
+    def likes_residents(self) -> bool: ...
     def renewed(self) -> Serving | None: ...
     def runtime_for(self, workspace: Path | None) -> Runtime: ...
     def receive(self, stop: threading.Event) -> None: ...
@@ -99,6 +103,10 @@ def serve_stdio(
     is_over = False
     try:
         listener = listen_for_hooks(app, dispatcher, entrance.ear)
+        if entrance.servers:
+            next_one = threading.Thread(target=stand_by, args=(app, entrance, ending), name="tallygate-next")
+            threads.append(next_one)
+            next_one.start()
         if is_quiet := quiet(entrance.first, listener, app.runtime.services.pause_us):
             begin(app)
         with importing():
@@ -119,7 +127,7 @@ def serve_stdio(
             begin(app)
         # Clients that end a server this way leave it a moment: for the last responses, and to close the ledger.
         with interruptible():
-            streams.run(server, client, behind, entrance.first)
+            streams.run(server, client, behind, entrance.first, entrance.notes)
         is_over = True
     except (KeyboardInterrupt, SystemExit):
         is_over = True
@@ -219,6 +227,15 @@ def listen_for_hooks(app: Serving, dispatcher: HookDispatcher, ear: Ear | None =
         log.warning("Hooks cannot reach this server: %s", error)
         return None
     return listener
+
+
+def stand_by(app: Serving, entrance: Entrance, ending: threading.Event) -> None:
+    """Have a resident stand by for the next client, once the start of this one is long past or it has gone."""
+    if not app.likes_residents:
+        retire_residents(entrance.servers)
+    elif entrance.is_plain:
+        ending.wait(START_LONG_PAST_S)
+        start_resident(entrance.servers)
 
 
 def receive(app: Serving, ending: threading.Event) -> None:

@@ -35,7 +35,8 @@ def serve_shut(fault: SettingsError, parent: int, family: Family = "all", entran
     """Serve one client over stdio without settings, until it closes its end."""
     entrance = entrance or Entrance()
     with suppress(KeyboardInterrupt), interruptible():
-        streams.run(build_shut_server(fault, family, parent), parent, entrance.behind, entrance.first)
+        server = build_shut_server(fault, family, parent)
+        streams.run(server, parent, entrance.behind, entrance.first, entrance.notes)
     if entrance.behind is not None:
         entrance.behind.let_go()
 

@@ -41,6 +41,7 @@ from tallygate.entrypoints.first_answers import FirstAnswers
 from tallygate.entrypoints.front import Behind
 from tallygate.entrypoints.mcp_server import requests
 from tallygate.entrypoints.mcp_server.quick_answers import QuickAnswers
+from tallygate.entrypoints.unsettled import Unsettled
 
 # A request is small; what is longer than this is no request, and must not fill the memory.
 LINE_BYTES_MAX = 16 * 2**20
@@ -60,11 +61,17 @@ TOO_LONG = {
 }
 
 
-def run(server: MCPServer, parent: int, behind: Behind | None = None, first: FirstAnswers | None = None) -> None:
+def run(
+    server: MCPServer,
+    parent: int,
+    behind: Behind | None = None,
+    first: FirstAnswers | None = None,
+    notes: Unsettled | None = None,
+) -> None:
     """Serve one client over standard input and output until it closes its end and has its answers.
 
     `parent` is the process that started this one, or the front that it stands behind. What the client has asked so far
-    is with `first`.
+    is with `first`; `notes` are kept for a front that may have to hand the client over once more.
     """
     if first is not None:
         first.finish()
@@ -80,10 +87,11 @@ def run(server: MCPServer, parent: int, behind: Behind | None = None, first: Fir
                 await _serve_between(server, reading, writing, lambda: True)
             return
         with _claimed(behind) as (read_from, write_to):
-            out = Answers(write_to, read_from)
-            lines = StdioLines(read_from, out, parent, behind, first)
+            out = Answers(write_to, read_from, notes)
+            lines = StdioLines(read_from, out, parent, behind, first, notes=notes)
             try:
-                await _serve_between(server, lines.messages(), out, out.has_reader, QuickAnswers(server))
+                quick = QuickAnswers(server)
+                await _serve_between(server, lines.messages(), out, out.has_reader, quick=quick, notes=notes)
             finally:
                 out.close()
 
@@ -94,10 +102,16 @@ def run(server: MCPServer, parent: int, behind: Behind | None = None, first: Fir
 
 
 async def _serve_between(
-    server: MCPServer, reading: Any, writing: Any, has_reader: Callable[[], bool], quick: QuickAnswers | None = None
+    server: MCPServer,
+    reading: Any,
+    writing: Any,
+    has_reader: Callable[[], bool],
+    *,
+    quick: QuickAnswers | None = None,
+    notes: Unsettled | None = None,
 ) -> None:
     """Let the SDK serve between two streams; what is `quick` is answered before it hears of it."""
-    unanswered = Unanswered(has_reader)
+    unanswered = Unanswered(has_reader, notes)
     asking = Asking(reading, unanswered) if quick is None else AskingQuickly(reading, unanswered, quick, writing)
     low = server._lowlevel_server  # noqa: SLF001  # as the SDK's own way of serving does
     await low.run(asking, Answering(writing, unanswered, quick), low.create_initialization_options())
@@ -124,8 +138,9 @@ def _claimed(behind: Behind | None) -> Iterator[tuple[int, int]]:
 class Unanswered:
     """Requests that were read and have no answer yet, and what the client was asked in turn."""
 
-    def __init__(self, has_reader: Callable[[], bool]) -> None:
+    def __init__(self, has_reader: Callable[[], bool], notes: Unsettled | None = None) -> None:
         self._has_reader = has_reader
+        self._notes = notes
         # A client may use one id twice; each gets an answer.
         self._open: Counter[RequestId] = Counter()
         self._asked: dict[RequestId, None] = {}
@@ -173,6 +188,10 @@ class Unanswered:
         self._open[number] -= 1
         if self._open[number] <= 0:
             del self._open[number]
+        if self._notes is not None:
+            self._notes.settled(number)
+            if not self._open:
+                self._notes.all_settled()
 
     async def end(self) -> SessionMessage | None:
         """Wait for what is in work after the input ended; None when all is answered, or nobody waits for it.
@@ -298,7 +317,10 @@ class StdioLines:
         parent: int,
         behind: Behind | None = None,
         first: FirstAnswers | None = None,
+        *,
+        notes: Unsettled | None = None,
     ) -> None:
+        self._notes = notes
         self._descriptor = descriptor
         self._parent = parent
         self._behind = behind
@@ -315,11 +337,18 @@ class StdioLines:
             reader.feed_data(self._first.rest)
         end = os.fdopen(self._descriptor, "rb", closefd=False)
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), end)
+        transport: asyncio.ReadTransport
+        if self._notes is None:
+            transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), end)
+        else:
+            transport = NotedPipe(self._descriptor, reader, self._notes, loop)
+            self._notes.unread = 0 if self._first is None else len(self._first.rest)
         self._answers.when_broken = transport.close
         watch = loop.create_task(self._until_orphaned(reader))
         try:
             for line, is_answered in kept:
+                if self._notes is not None and not is_answered:
+                    self._notes.read(line)
                 for message in await self._sorted_out(line):
                     answer = self._answers.keep_back(message) if is_answered else None
                     yield message
@@ -333,6 +362,9 @@ class StdioLines:
                     continue
                 if not line:
                     return
+                if self._notes is not None:
+                    self._notes.unread -= len(line)
+                    self._notes.read(line)
                 for message in await self._sorted_out(line):
                     yield message
         finally:
@@ -351,6 +383,8 @@ class StdioLines:
 
     async def _refuse(self, refusal: dict[str, Any]) -> None:
         await self._answers.send_whole(json.dumps(refusal) + "\n")
+        if self._notes is not None:
+            self._notes.settled(refusal.get("id"))
 
     async def _until_orphaned(self, reader: asyncio.StreamReader) -> None:
         """End the reading when the client has died although another process holds its end of the pipe.
@@ -376,6 +410,54 @@ class StdioLines:
             launched = launched and not orphan
 
 
+class NotedPipe(asyncio.ReadTransport):
+    """Reads a client's end through the file that its front has as well: nothing is lost with this process."""
+
+    def __init__(
+        self, end: int, reader: asyncio.StreamReader, notes: Unsettled, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__()
+        self._end = end
+        self._reader = reader
+        self._notes = notes
+        self._loop = loop
+        self._closed = False
+        reader.set_transport(self)
+        self.resume_reading()
+
+    def pause_reading(self) -> None:
+        """Take no more for now."""
+        self._loop.remove_reader(self._end)
+
+    def resume_reading(self) -> None:
+        """Take what comes."""
+        if not self._closed:
+            self._loop.add_reader(self._end, self._take)
+
+    def close(self) -> None:
+        """Take no more; what waits for a line gets the end."""
+        if not self._closed:
+            self._closed = True
+            self.pause_reading()
+            self._reader.feed_eof()
+
+    def is_closing(self) -> bool:
+        """Whether nothing comes any more."""
+        return self._closed
+
+    def _take(self) -> None:
+        try:
+            data = self._notes.take(self._end)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._reader.feed_data(data)
+        else:
+            self.close()
+
+
 class Answers:
     """Writes whole answers: at once where the pipe takes them, else on a thread, so that reading goes on.
 
@@ -383,8 +465,9 @@ class Answers:
     reads any more.
     """
 
-    def __init__(self, descriptor: int, asked_on: int | None = None) -> None:
+    def __init__(self, descriptor: int, asked_on: int | None = None, notes: Unsettled | None = None) -> None:
         self._descriptor = descriptor
+        self._notes = notes
         self._asked_on = select.poll()
         if asked_on is not None:
             self._asked_on.register(asked_on, getattr(select, "POLLRDHUP", 0))
@@ -427,7 +510,11 @@ class Answers:
 
             async def on_a_thread() -> None:
                 async with self._one_by_one:
+                    if self._notes is not None:
+                        self._notes.begins_to_say()
                     await anyio.to_thread.run_sync(self._send, data, abandon_on_cancel=True)
+                    if self._notes is not None:
+                        self._notes.has_said()
 
             on_its_way = asyncio.ensure_future(on_a_thread())
             on_its_way.add_done_callback(_seen)
