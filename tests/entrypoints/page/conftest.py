@@ -18,7 +18,7 @@ from tests.world import World, make_world
 
 from tallygate.core.authority import Authority, EntryDoor
 from tallygate.entrypoints.page.document import PageAround
-from tallygate.entrypoints.page.door import DoorFile, PageDoor
+from tallygate.entrypoints.page.door import GOOD_US, DoorFile, PageDoor
 from tallygate.entrypoints.page.routes import Pages, page_app
 from tallygate.entrypoints.page.serve import listening, page_server
 
@@ -81,7 +81,7 @@ class Browser:
 def served(rt, folder: Path, **more) -> Iterator[Browser]:
     """The page of a program, until the block ends."""
     ear = listening(0)
-    door = PageDoor(ear.getsockname()[1], TOKEN, rt.services.steady_us() + 1_000, PATH, KEY, FORM)
+    door = PageDoor(ear.getsockname()[1], TOKEN, rt.services.steady_us() + GOOD_US, PATH, KEY, FORM)
     file = DoorFile(folder, "0")
     pages = Pages(
         rt,

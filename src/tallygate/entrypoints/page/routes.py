@@ -217,8 +217,11 @@ async def _opened(pages: Pages, file: DoorFile, request: Request) -> Response:
     await run_in_threadpool(file.remove)
     # A browser sends a strict cookie only once it goes on from an answer of this very address.
     there = f"{pages.door.base}now"
+    icon = h.link(rel="icon", href=f"{pages.door.base}icon.svg")
     body = h.html(lang="en")[
-        h.head[h.meta(charset="utf-8"), h.meta(http_equiv="refresh", content=f"0;url={there}"), h.title["Tallygate"]],
+        h.head[
+            icon, h.meta(charset="utf-8"), h.meta(http_equiv="refresh", content=f"0;url={there}"), h.title["Tallygate"]
+        ],
         h.body[h.p[h.a(href=there)["Go on to the page"]]],
     ]
     return Response(rendered(body), media_type=_HTML, headers={"set-cookie": pages.door.cookie})

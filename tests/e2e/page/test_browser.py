@@ -1,0 +1,135 @@
+"""The page in a real browser: opened by its file, looked at in light and dark, narrow and wide, by keyboard alone."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from tests.entrypoints.page.conftest import served
+from tests.world import make_world
+
+pytestmark = pytest.mark.e2e
+
+PAGES = ("now", "spend?period=7d", "spend?period=all&by=project", "sessions?period=7d", "budgets", "session")
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+
+def address(month, page):
+    """A page's address; of a session that of the one which stands still."""
+    if page != "session":
+        return page
+    return re.search(r'href="(session\?[^"]+)"', month.get("now").text)[1].replace("&amp;", "&")
+
+
+def violations(tab, axe):
+    tab.evaluate(axe)
+    found = tab.evaluate("tags => axe.run(document, {runOnly: tags})", TAGS)
+    return [(each["id"], [node["html"][:200] for node in each["nodes"]][:3]) for each in found["violations"]]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", PAGES)
+def test_no_rule_of_wcag_is_broken_on_any_page(looked, month, axe, page, scheme):
+    assert violations(looked(address(month, page), scheme=scheme), axe) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", ["now", "spend?period=7d", "session"])
+def test_nor_on_a_telephone(looked, month, axe, page, scheme):
+    assert violations(looked(address(month, page), width=400, scheme=scheme), axe) == []
+
+
+@pytest.mark.parametrize("width", [400, 320])
+@pytest.mark.parametrize("page", PAGES)
+def test_no_page_scrolls_sideways(looked, month, page, width):
+    tab = looked(address(month, page), width=width)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_the_file_lets_one_browser_in_and_no_second(chromium, looked, month):
+    month.file.write(month.door.page)
+    content = month.file.path.read_text()
+    tab = looked(None)
+    tab.goto(month.file.path.as_uri())
+    tab.wait_for_url("**/now")
+    assert tab.title() == "Now · Tallygate"
+    assert month.door.token not in tab.url
+    [cookie] = tab.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", month.door.base)
+    assert tab.evaluate("document.cookie") == ""
+    month.file.write(content)
+    second = chromium.new_context().new_page()
+    second.goto(month.file.path.as_uri())
+    second.wait_for_url("**/open")
+    assert "was used" in second.inner_text("body")
+    second.context.close()
+    month.file.remove()
+
+
+def test_a_first_visit_shows_the_steps(chromium, looked, axe, tmp_path):
+    world = make_world(tmp_path)
+    with served(world.rt, tmp_path) as empty:
+        tab = looked("now", at=empty)
+        assert tab.inner_text("h1") == "Nothing is on record yet"
+        assert violations(tab, axe) == []
+        tab.close()
+    world.ledger.close()
+
+
+def test_a_filter_and_the_way_back(looked):
+    tab = looked("spend?period=7d")
+    whole = tab.inner_text(".fig .n")
+    tab.fill("#f", "client:codex")
+    tab.press("#f", "Enter")
+    tab.wait_for_url("**filter=client*")
+    assert tab.inner_text(".chip").startswith("client:codex")
+    assert tab.inner_text(".fig .n") != whole
+    tab.go_back()
+    assert tab.inner_text(".fig .n") == whole
+    tab.go_forward()
+    tab.click(".chip a")
+    tab.wait_for_load_state()
+    assert tab.inner_text(".fig .n") == whole
+
+
+def test_by_keyboard_alone_from_the_first_page_to_a_session(looked):
+    tab = looked("now")
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.textContent") == "Skip to the page"
+    assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+    for _ in range(60):
+        tab.keyboard.press("Tab")
+        if tab.evaluate("document.activeElement.className") == "main":
+            break
+    name = tab.evaluate("document.activeElement.textContent")
+    tab.keyboard.press("Enter")
+    tab.wait_for_url("**/session?*")
+    assert tab.inner_text("h1") == name
+
+
+def test_a_raise_is_shown_before_it_is_pressed_and_done_then(looked, month, axe):
+    tab = looked(address(month, "session"))
+    tab.goto(f"{month.door.origin}{month.door.base}budgets")
+    tab.click("text=split the billing module")
+    tab.wait_for_load_state()
+    tab.fill("#by", "2.50")
+    tab.click("text=Show what it comes to")
+    tab.wait_for_load_state()
+    said = tab.inner_text("p.full.note")
+    limit = re.search(r"New limit (\$[\d.]+), (\$[\d.]+) left", said)
+    tab.click("button.primary")
+    assert tab.evaluate("document.activeElement.id") == "why", "without a reason the browser asks for one"
+    tab.fill("#why", "finish it")
+    tab.click("button.primary")
+    tab.wait_for_load_state()
+    assert f"Raised to {limit[1]}; {limit[2]} is left." in tab.inner_text(".banner.good")
+    assert violations(tab, axe) == []
+    assert "0\nof 3 open sessions" in looked("now").inner_text(".figs").replace(" of", "\nof")
+
+
+def test_printed_it_has_neither_head_nor_forms(looked):
+    tab = looked("budgets")
+    tab.emulate_media(media="print")
+    for part in (".top", ".filters", "form#raise", "button"):
+        assert not tab.is_visible(part), part
+    assert tab.is_visible("table")
