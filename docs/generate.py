@@ -33,7 +33,7 @@ from tallygate.ledger.sqlite import database
 from tallygate.operations.gate import authorize, record
 from tallygate.operations.gate import authorize as asked
 from tallygate.operations.sessions import ending, opening
-from tallygate.settings import UserPlaces, budgets, load_settings, sections, variables
+from tallygate.settings import UserPlaces, alerts, budgets, load_settings, sections, variables
 from tallygate.settings.checks import Unfit
 from tallygate.settings.declared import Setting
 from tallygate.settings.projects import holds
@@ -47,7 +47,7 @@ OFTEN = 3
 MOMENT = "a date (2026-03-01), a time (2026-03-01T14:30), today, yesterday, or how long ago (36h, 7d, 4w)"
 NOTE = "<!-- Written by docs/generate.py from the program and docs/descriptions.toml. Do not edit. -->"
 # Rows, of which there may be any number, and the sections with other keys than one value each.
-ROWS = {"budget": budgets.BUDGET, "price": sections.PRICE, "discount": sections.DISCOUNT}
+ROWS = {"budget": budgets.BUDGET, "alert": alerts.ALERT, "price": sections.PRICE, "discount": sections.DISCOUNT}
 TABLES = {
     "": sections.TOP,
     **sections.SECTIONS,

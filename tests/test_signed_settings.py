@@ -193,3 +193,14 @@ def test_what_loosens_nothing_is_a_list_of_keys_that_there_are():
 def test_of_what_loosens_nothing_only_what_tells_counts_from_a_client_too():
     assert [path for path, each in sections.SCALARS.items() if each.only_tells] == [("", "log_level")]
     assert ("", "log_level") in NEUTRAL
+
+
+def test_alerts_are_those_that_were_signed(user):
+    mine, another = ('[[alert]]\nrun = ["mine"]\n', '[[alert]]\nrun = ["another"]\n')
+    user.sign(mine)
+    assert [each.run for each in user.load().alerts] == [("mine",)]
+    for now in ("", another, mine + another):
+        user.write(now)
+        found = user.load()
+        assert [each.run for each in found.alerts] == [("mine",)]
+        assert len(found.loosened) == 1

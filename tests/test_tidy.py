@@ -318,6 +318,7 @@ STARTERS = {
     "__main__.py",
     "clients/ancestry.py",
     "clients/feed.py",
+    "entrypoints/alerting.py",  # what the user's own settings file names, to tell somebody
     "entrypoints/cli/client_checks.py",
     "entrypoints/cli/demo.py",
     "entrypoints/front.py",
@@ -448,6 +449,7 @@ def test_every_command_is_documented() -> None:
 # Operations that write and loosen nothing: they count what is spent, tighten, or keep what was said. Everything else
 # that writes asks an `Authority`: see core/authority.py.
 WRITES_FREELY = {
+    "alerts.*": "says whom of a budget was told",
     "lock.tell_lost": "tells of a lock that the user has ended already",
     "opening.session_for_client": "opens what a client's session spends",
     "attest.*": "signs what is",

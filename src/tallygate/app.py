@@ -19,6 +19,7 @@ from tallygate.attest.keyring import KeyRing
 from tallygate.attest.sealed import files_in
 from tallygate.clients.client import command_line
 from tallygate.clients.registry import REGISTRY
+from tallygate.core.alerts import AlertRule
 from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.guard.fence import GuardedFiles
@@ -152,6 +153,11 @@ class App:
     seen: PlacesSeen
     follower: Follower | None = None
     others: dict[str, Follower] = field(default_factory=dict)
+
+    @property
+    def alerts(self) -> tuple[AlertRule, ...]:
+        """Whom the user wants told of which budgets."""
+        return self.settings.alerts
 
     @property
     def ledger(self) -> SqliteLedger:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from tallygate.core import sums, usage
+from tallygate.core.alerts import AlertMark
 from tallygate.core.bills.lines import Estimate
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.lifecycle import CallAnomaly
@@ -487,15 +488,34 @@ class ProofWriter(OfTenant, Protocol):
     def due_from_journal(self) -> int: ...
 
 
+# --- alerts ----------------------------------------------------------------------------------------------------------
+# What was told of budgets, and what could not be.
+
+
+class AlertReader(OfTenant, Protocol):
+    """What is remembered of alerts."""
+
+    def alert_marks(self, budget_ids: Collection[str]) -> dict[tuple[str, str], AlertMark]: ...
+    def alert_mark(self, budget_id: str, route: str) -> AlertMark | None: ...
+    def alerts_failed(self, from_us: int, limit: int) -> list[AlertMark]: ...
+
+
+class AlertWriter(OfTenant, Protocol):
+    """Alerts that are taken up, and how telling them went."""
+
+    def claim_alert(self, mark: AlertMark) -> None: ...
+    def alert_came_out(self, mark: AlertMark) -> None: ...
+
+
 # --- the ledger ------------------------------------------------------------------------------------------------------
 # All subjects together, and how a transaction is begun.
 
 
-class Reader(SessionReader, BudgetReader, UsageReader, LearningReader, BillReader, ProofReader, Protocol):
+class Reader(SessionReader, BudgetReader, UsageReader, LearningReader, BillReader, ProofReader, AlertReader, Protocol):
     """Reads of one tenant's rows; of others only their names, and which sessions were opened from here."""
 
 
-class Tx(Reader, SessionWriter, UsageWriter, ProofWriter, Protocol):
+class Tx(Reader, SessionWriter, UsageWriter, ProofWriter, AlertWriter, Protocol):
     """One write transaction. `at_us` is the one time of its rows: the clock's, and the times of events go on rising.
 
     Each `step` inside has a time of its own, and leaves nothing where it fails; what is around it goes on.

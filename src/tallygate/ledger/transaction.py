@@ -19,6 +19,7 @@ from tallygate.ledger.layout import Row
 from tallygate.ledger.port import ActivityTotals, Change, Due, MoreIsAsked, QueuedLine, Sign, SpendShare, Value
 from tallygate.ledger.rollups import RolledTables, add_up
 from tallygate.ledger.rows import Execute, ExecuteMany
+from tallygate.ledger.store.alerts import AlertReads, AlertWrites
 from tallygate.ledger.store.bills import BillReads
 from tallygate.ledger.store.checks import CheckReads, CheckWrites
 from tallygate.ledger.store.learning import SELECT_LEVELS, SELECT_STATE, CalibrationReads, as_levels
@@ -184,6 +185,7 @@ class StoreReader(
     WindowReads,
     ReportReads,
     PlanReads,
+    AlertReads,
 ):
     """Reads of one tenant's rows, through any database that takes `:named` parameters."""
 
@@ -323,7 +325,7 @@ def _more_is_asked(*_: object) -> NoReturn:
     raise MoreIsAsked
 
 
-class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites, PlanWrites):
+class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites, PlanWrites, AlertWrites):
     """A write transaction: the reads, and `append`, which is the only way anything changes."""
 
     def __init__(

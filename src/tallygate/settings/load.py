@@ -17,6 +17,7 @@ from tallygate.core.lock import LockStanding
 from tallygate.core.plan import PlanRule
 from tallygate.pricing.overrides import Discount, PriceOverride
 from tallygate.settings import checks, sections, tolerated
+from tallygate.settings.alerts import read_alerts
 from tallygate.settings.budgets import with_budgets
 from tallygate.settings.checks import MICROS, Unfit, as_number
 from tallygate.settings.installed import InstalledPlaces
@@ -143,7 +144,7 @@ def load_from(
         base = _with_their_factors(base, where.home)
     else:
         base = sections.apply(base, user, project=False)
-        base = with_budgets(base, user)
+        base = replace(with_budgets(base, user), alerts=read_alerts(user))
     settings, project = _with_project(base, user, root, where.home)
     settings = _with_outer_projects(settings, user, root, where.home)
     if where.installed is None and settings.lock is None:

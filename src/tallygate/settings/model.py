@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from tallygate.core.alerts import AlertRule
 from tallygate.core.authority import Loosening
 from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
@@ -417,6 +418,7 @@ class Settings:
     statusline: StatusLineSettings = StatusLineSettings()
     cold_cache: ColdCacheSettings = ColdCacheSettings()
     budgets: tuple[BudgetRule, ...] = ()
+    alerts: tuple[AlertRule, ...] = ()
     plan: tuple[PlanRule, ...] = ()
     ladder: Ladder = field(default_factory=Ladder)
     calibration_micros: Mapping[str, int] = field(default_factory=dict)

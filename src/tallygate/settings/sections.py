@@ -157,8 +157,8 @@ NAMED: Mapping[str, tuple[str, Setting]] = {
     "alias": ("NAME", Setting(checks.text, '"claude-opus-4.7"', "Another name for a model id.")),
 }  # fmt: skip
 # Rows, of which there may be any number, and what else is no table of keys with one value each.
-ROWS = ("price", "discount", "budget")
-_OTHERS = ("paths", *NAMED, "price", "discount", "unknown_price", "pricing", "exchange", "budget")
+ROWS = ("price", "discount", "budget", "alert")
+_OTHERS = ("paths", *NAMED, "price", "discount", "unknown_price", "pricing", "exchange", "budget", "alert")
 # Keys of l6e-mcp's file about its cloud; a user who brings that file along is told, not turned away.
 WITHOUT_EFFECT = ("api_key", "cloud_endpoint", "cloud_sync", "send_task_summaries")
 
@@ -178,6 +178,12 @@ def apply(settings: Settings, document: Document, *, project: bool) -> Settings:
         raise document.error(
             ("enforcement",),
             "enforcement may be set in the user's settings file only, not by a project.",
+            hint="Put it into your own config.toml.",
+        )
+    if project and "alert" in document.values:
+        raise document.error(
+            ("alert",),
+            "alert may be set in the user's settings file only, not by a project: it starts programs.",
             hint="Put it into your own config.toml.",
         )
     read_paths(document)  # checked also where another source wins

@@ -19,6 +19,7 @@ from tallygate.core.plan import PlanRule, window_name
 from tallygate.core.text import cleaned
 from tallygate.core.words import BudgetMode
 from tallygate.settings import sections
+from tallygate.settings.alerts import read_alerts
 from tallygate.settings.budgets import with_budgets
 from tallygate.settings.model import Paths, Settings, Waiting
 from tallygate.settings.projects import NOT_SET, dearer, entries_of, holds, listed_rows, toml
@@ -80,6 +81,8 @@ def in_force(blank: Settings, rows: str, current: Document | None) -> Settings:
             name = f"{section}.{key}" if section else key
             waiting.append(_row(name, f"{name}: {holds(rule, before)} -> {holds(rule, after)}", now))
     waiting += _moved(signed, now)
+    if base.alerts != whole.alerts:
+        waiting.append(_row("alert", "alerts are others than you have signed", now))
     waiting += [row for section in _TABLES for row in _entries(base, whole, now, section)]
     waiting += [row for section in ("price", "discount") for row in _priced(signed, now, section)]
     rules, loose = _budgets(base, whole)
@@ -108,7 +111,7 @@ def waits_text(document: Document, waiting: list[Waiting]) -> str:
 
 def _applied(blank: Settings, document: Document) -> Settings:
     applied = sections.apply(blank, document, project=False)
-    return with_budgets(applied, document)
+    return replace(with_budgets(applied, document), alerts=read_alerts(document))
 
 
 def _neutral(now: Document, signed: Document) -> dict[str, Any]:

@@ -75,6 +75,8 @@ def every(program: Program) -> Iterator[Check]:
             if (off := off_at_a_look(app.runtime)) is not None:
                 to_do = "That is as long as you have said; tallygate on ends it now."
                 yield Check("gate", CheckState.WARN, off_told(off, app.runtime.workspace.zone), to_do)
+            if settings.alerts:
+                yield of_alerts(app.runtime, len(settings.alerts))
             yield transcripts(app.runtime)
             yield booked(app.runtime)
             from tallygate.entrypoints.cli.client_checks import of_clients
@@ -85,6 +87,22 @@ def every(program: Program) -> Iterator[Check]:
         yield price_table(app.runtime)
     yield run_log(settings.paths.run_log, usable)
     yield tokenizer(app.start.around.environ)
+
+
+def of_alerts(rt: Runtime, count: int) -> Check:
+    """Whether whoever is to be told of budgets could be."""
+    from tallygate.operations.alerts import alerts_failed
+
+    untold = alerts_failed(rt)
+    if not untold:
+        return Check("alerts", CheckState.OK, f"{count} in your settings; none failed in the last week")
+    last = untold[0]
+    return Check(
+        "alerts",
+        CheckState.WARN,
+        f"{last.percent} % of {last.budget_id} could not be told: {last.error}",
+        "Mend `run` or `post` of that [[alert]] in your settings file.",
+    )
 
 
 def python() -> Check:

@@ -120,6 +120,10 @@ class Program:
         app = self.compose(self.settings() if settings is None else settings, by=by)
         try:
             yield app
+            if app.settings.alerts and by == "cli":
+                from tallygate.entrypoints.alerting import tell_now
+
+                tell_now(app, lambda text: click.echo(sentence(text), err=True))
         finally:
             app.close()
 

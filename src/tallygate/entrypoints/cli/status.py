@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tallygate.clients.client import Obstacle
+from tallygate.core.alerts import AlertMark
 from tallygate.core.costing import SURE
 from tallygate.core.gate.rules import DAY, BudgetRule, BudgetScope, window_of
 from tallygate.core.gate.wording import amounts_of, budget_name, off_told
@@ -36,6 +37,7 @@ from tallygate.entrypoints.cli.unread import open_questions, unread_json
 from tallygate.entrypoints.cli.usage import part_json
 from tallygate.entrypoints.runnable import runnable
 from tallygate.ledger.audit.condition import Condition, condition
+from tallygate.operations.alerts import alerts_failed
 from tallygate.operations.budgets.of_settings import LooserSettings, recently_looser
 from tallygate.operations.lock_book import off_at_a_look, standing_now
 from tallygate.operations.plan import plans_standing
@@ -78,6 +80,7 @@ class _Seen:
     prices: CatalogInfo
     elsewhere: Sequence[Astray]
     kept: Sequence[tuple[str, Obstacle]]
+    untold: Sequence[AlertMark]
 
     @property
     def every_step_is_stopped(self) -> bool:
@@ -153,6 +156,7 @@ def _look(program: Program, settings: Settings, zone: str, *, syncing: bool) -> 
             prices=rt.workspace.prices.info(as_datetime(rt.services.clock_us())),
             elsewhere=astray(where),
             kept=kept_from_running(settings, where),
+            untold=alerts_failed(rt) if settings.alerts else (),
         )
 
 
@@ -283,6 +287,9 @@ def _notices(seen: _Seen) -> Iterator[str]:
     for title, obstacle in seen.kept:
         yield told_of(title, obstacle)
     yield from settings.notices
+    for mark in seen.untold:
+        when = output.when(mark.claimed_us, seen.zone)
+        yield f"The alert at {mark.percent} % of {mark.budget_id} could not be told ({when}): {mark.error}"
     if prices.notice:
         yield prices.notice
     elif prices.age_days is not None and prices.age_days > _OLD_DAYS:

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from tallygate.core.alerts import AlertRule
 from tallygate.core.errors import KeyUnusable, LedgerUnavailable, TallygateError
 from tallygate.core.words import UnknownPrice
 from tallygate.entrypoints.attended import unattended
@@ -55,6 +56,8 @@ class Serving(Protocol):
     def follower(self) -> Follower | None: ...
     @property
     def presence(self) -> ServerPresence: ...
+    @property
+    def alerts(self) -> tuple[AlertRule, ...]: ...
     @property
     def is_blind(self) -> bool: ...
     @property
@@ -163,6 +166,10 @@ def _threads(app: Serving, ending: threading.Event) -> list[threading.Thread]:
         threading.Thread(target=look_after, args=(app, ending), name="tallygate-tidy", daemon=True),
         threading.Thread(target=receive, args=(app, ending), name="tallygate-receive", daemon=True),
     ]
+    if app.alerts:
+        from tallygate.entrypoints.alerting import keep_telling
+
+        threads.append(threading.Thread(target=keep_telling, args=(app, ending), name="tallygate-alerts", daemon=True))
     if app.follower is not None:
         threads.append(
             threading.Thread(target=app.follower.watch, args=(ending,), name="tallygate-follow", daemon=True)
