@@ -17,8 +17,9 @@ help:  ## Show what there is to make.
 demo: $(VENV)/.installed  ## A session through a real MCP client: start, allow, reroute, record, halt, end.
 	@$(BIN)/tallygate demo
 
+# A process for each core, which takes tests over from the other when it has none left.
 test: $(VENV)/.installed-dev  ## The whole test suite; a line for each failure, in full with ARGS="--lf --tb=short".
-	$(BIN)/python -m pytest --tb=line $(ARGS)
+	$(BIN)/python -m pytest --tb=line --numprocesses auto --dist worksteal $(ARGS)
 
 snapshots: $(VENV)/.installed-dev  ## Tables as tests hold them, written anew.
 	SNAPSHOTS=1 $(BIN)/python -m pytest -q tests/entrypoints/cli/test_tables.py

@@ -193,7 +193,9 @@ def test_a_packed_body_is_unpacked(line):
 
 
 @pytest.mark.parametrize(
-    ("body", "status"), [(gzip.compress(b"\0" * (BODY_BYTES_MAX + 1)), 413), (gzip.compress(b"{}" * 500)[:-9], 400)]
+    ("body", "status"),
+    [(gzip.compress(b"\0" * (BODY_BYTES_MAX + 1)), 413), (gzip.compress(b"{}" * 500)[:-9], 400)],
+    ids=["far too long", "cut off"],
 )
 def test_a_packed_body_is_never_unpacked_beyond_what_may_be_sent(line, body, status):
     assert line.send(body, Content_Encoding="gzip")[0] == status
