@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from functools import cached_property, lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallygate.core.costing import STANDARD, Price, Terms
@@ -21,8 +24,6 @@ from tallygate.pricing.snapshot import Snapshot, SnapshotDamaged, bytes_of, snap
 from tallygate.pricing.vendors import VENDORS, Vendor, family_and_vendor
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from genai_prices.types import ModelInfo, Provider
 
     from tallygate.pricing.catalog_index import CatalogIndex
@@ -78,6 +79,28 @@ class Listing:
     regional: bool = False
 
 
+# How the list that came with the program writes since when a price holds.
+_BEGINS = re.compile(rb"start_date=datetime\.date\((\d{4}), (\d{1,2}), (\d{1,2})\)")
+
+
+def bundled_text() -> bytes:
+    """The list that came with the program as its package has it; nothing where it lies elsewhere."""
+    found = find_spec("genai_prices")
+    if found is None or found.origin is None:
+        return b""
+    try:
+        return Path(found.origin).with_name("data.py").read_bytes()
+    except OSError:
+        return b""
+
+
+def dates_in(text: bytes, today: date) -> int | None:
+    """How many days ago the newest price of a list began that holds by now; None where its text says none."""
+    found = (date(*map(int, each.groups())) for each in _BEGINS.finditer(text))
+    newest = max((each for each in found if each <= today), default=None)
+    return None if newest is None else (today - newest).days
+
+
 class Catalog:
     """The price list behind our own reading of model ids: the bundled one, or a newer one that the user has fetched."""
 
@@ -98,13 +121,15 @@ class Catalog:
         """The list that was fetched, where it counts, else why it does not."""
         if self._fetched is None:
             return None, None
-        from tallygate.pricing.catalog_index import bundled_version
-
         try:
             noted = snapshot_in(self._fetched)
         except SnapshotDamaged as error:
             return None, f"{error}; the list that came with the program counts. Mend it: tallygate prices update"
-        if noted is not None and noted.package != bundled_version():
+        if noted is None:
+            return None, None
+        from tallygate.pricing.catalog_index import bundled_version
+
+        if noted.package != bundled_version():
             why = f"the prices of {noted.fetched_at[:10]} were fetched before the program was updated and do not count"
             return None, f"{why}. Fetch them anew: tallygate prices update"
         return noted, None
@@ -288,6 +313,19 @@ class Catalog:
             for model in provider.models:
                 if (price := self.price(Listing(provider.id, model), at)) is not None:
                     yield ListedModel(provider.id, model.id, price)
+
+    def age(self, at: datetime) -> tuple[int | None, str | None]:
+        """How many days old its newest price is as of a time, and what is wrong with the list that was fetched.
+
+        The same as `info` says. Of the list that came with the program it is read from its text, where that is as it is
+        known: to load it takes longer than all that a look at how things stand does besides.
+        """
+        noted, why = self._noted
+        days = dates_in(bundled_text(), at.date()) if noted is None else None
+        if days is not None:
+            return days, why
+        found = self.info(at)
+        return found.age_days, found.notice
 
     def info(self, at: datetime) -> CatalogInfo:
         """Version and age, as of a time; a catalog without dated prices has no age."""

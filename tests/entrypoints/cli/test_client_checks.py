@@ -14,7 +14,6 @@ import pytest
 from tests.transcripts import write_claude
 
 from tallygate.app import clock_us
-from tallygate.entrypoints.cli import install_checks
 from tallygate.entrypoints.cli.install_checks import of_program
 from tallygate.ledger.presence import ALONE_BYTES_MAX, ServerPresence
 
@@ -247,7 +246,7 @@ def test_files_of_the_program_are_held_against_the_record_of_their_package(home,
         file.dist = SimpleNamespace(locate_file=lambda path: home / path)
         return file
 
-    monkeypatch.setattr(install_checks, "distribution", lambda _: Package)
+    monkeypatch.setattr("importlib.metadata.distribution", lambda _: Package)
     assert of_program().state == "ok", "an editable checkout has no record"
     Package.files = (recorded("tallygate/a.py", b"a = 1\n"), recorded("bin/tallygate", b"x"))
     assert "1 file, as installed" in of_program().found

@@ -264,7 +264,7 @@ def test_a_limit_that_is_passed_already_is_said_before_it_is_set(run, made, file
 
 def test_whoever_is_there_may_leave_it_as_it_is(run, made, file, monkeypatch):
     made.worked()
-    monkeypatch.setattr(own_limits, "is_attended", lambda: True)
+    monkeypatch.setattr("tallygate.entrypoints.cli.limits.is_attended", lambda: True)
     monkeypatch.setattr(own_limits.click, "confirm", lambda *_, **__: False)
     assert run("budget", "set", "day", "0.01").exit_code == 1
     assert file.read_text() == FILE

@@ -78,7 +78,7 @@ def test_an_editable_checkout_is_known_by_the_record_of_its_package(monkeypatch)
             assert name == "direct_url.json"
             return self.text
 
-    monkeypatch.setattr(whereabouts, "distribution", lambda _: Package())
+    monkeypatch.setattr("importlib.metadata.distribution", lambda _: Package())
     assert whereabouts.installation("/v", "/usr").checkout == Path("/home/me/my src")
     for text in ("", "[]", "no json", '{"url": "file:///x"}', '{"url": 5, "dir_info": {"editable": true}}'):
         Package.text = text

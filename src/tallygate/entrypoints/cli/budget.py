@@ -25,7 +25,6 @@ from tallygate.entrypoints.cli.plans import plan_json, say_plans
 from tallygate.entrypoints.cli.program import STOPPED, Commands, Program, pass_program
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.budgets.of_settings import ADVICE, unbound
-from tallygate.operations.gate.authorize import check_budget
 from tallygate.operations.plan import plans_standing
 from tallygate.operations.runtime import Runtime, in_tenant, tenant_id, wherever
 from tallygate.operations.views.history import spent_lately
@@ -179,6 +178,8 @@ def check(program: Program, session_id: str, estimate: str | None, as_json: bool
 
     Every budget that binds it counts: its own, those around it, and those of the settings.
     """
+    from tallygate.operations.gate.authorize import check_budget
+
     nanos = 0 if estimate is None else typed_amount("--estimate", estimate, allow_zero=True)
     with program.opened() as app:
         rt = _home(app.runtime, session_id, tenant)

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from tallygate.clients.client import Client, InstallScope, InstallSurroundings, Obstacle
@@ -186,6 +185,8 @@ def of_hooks(presence: ServerPresence, now_us: int) -> Check:
 
 def of_program() -> Check:
     """Whether the installed files are what the package brought, by its own record of them."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
     try:
         package = distribution("tallygate")
     except PackageNotFoundError:

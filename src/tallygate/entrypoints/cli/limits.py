@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,9 +20,11 @@ from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
 from tallygate.entrypoints.cli.program import FAILED, Program
 from tallygate.entrypoints.cli.sync import first_look
-from tallygate.operations.gate.first_step import FirstStep, dearest_first_step
 from tallygate.operations.views.history import Past, past
 from tallygate.settings import OnFault, Settings
+
+if TYPE_CHECKING:
+    from tallygate.operations.gate.first_step import FirstStep
 
 _ZONE = """\
 # When your days begin: dates are shown, and budgets renew, by this zone.
@@ -157,6 +160,8 @@ def starting_limits(
 
 def _known(program: Program, settings: Settings, clients: Sequence[Client], *, writing: bool) -> _Known:
     """What was spent so far; what cannot be read is said, and counts as nothing."""
+    from tallygate.operations.gate.first_step import dearest_first_step
+
     try:
         with first_look(program, settings, by="init", reading=writing) as app:
             return _Known(

@@ -220,22 +220,53 @@ def _may_shrink(column: Column) -> bool:
     return column.tight and not column.right and not column.whole and column.width > _LOOSE_MIN
 
 
+# With one of these set rich takes a pipe for a terminal.
+_COLOURED = ("FORCE_COLOR", "TTY_COMPATIBLE")
 _FILLED = re.compile(r" +((?:\x1b\[[0-9;]*m)*)$", re.MULTILINE)
 
 
 def table(*columns: Column) -> list[str]:
-    """Print columns side by side; rich is imported only here, so that other answers come sooner.
+    """Print columns side by side; rich is imported only where a terminal or a strange sign needs it.
 
     On a narrow terminal loose columns are cut, with a sign of it, and others left out; both are said below. Returns the
     titles of those that are shown.
     """
+    width = terminal_width()
+    kept, left_out = fitting(columns, width)
+    widths = _widths(kept, width)
+    text = _plain(kept, widths)
+    click.echo(_styled(kept, widths, width) if text is None else text, nl=False)
+    cut = [column for column, wide in zip(kept, widths, strict=True) if column.width > wide and not column.wraps]
+    said = [
+        f"{what}: {_titles(those)}" for what, those in (("Left out for want of room", left_out), ("Cut", cut)) if those
+    ]
+    if said:
+        click.echo(fill(f"{'. '.join(said)}. A wider terminal or --json shows them.", max(width, _NOTE_MIN)))
+    return [column.title for column in kept]
+
+
+def _plain(kept: Sequence[Column], widths: Sequence[int]) -> str | None:
+    """The table as bare text; None where it is for a terminal, or a cell takes more than padding."""
+    if sys.stdout.isatty() or any(os.environ.get(name) for name in _COLOURED):
+        return None
+    parts = [[column.title, *_cells(column, wide)] for column, wide in zip(kept, widths, strict=True)]
+    for cells, wide in zip(parts, widths, strict=True):
+        if not all(cell.isascii() and cell.isprintable() and len(cell) <= wide for cell in cells):
+            return None
+    padded = [
+        [cell.rjust(wide) if column.right else cell.ljust(wide) for cell in cells]
+        for column, wide, cells in zip(kept, widths, parts, strict=True)
+    ]
+    lines = (f"{' ' * _GAP}".join(row).rstrip(" ") for row in zip(*padded, strict=True))
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _styled(kept: Sequence[Column], widths: Sequence[int], width: int) -> str:
+    """The table as rich draws it: titles and words that stand out, cells folded or cut with a sign of it."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    width = terminal_width()
-    kept, left_out = fitting(columns, width)
-    widths = _widths(kept, width)
     console = Console(file=sys.stdout, width=max(width, _least(kept)), markup=False, highlight=False, emoji=False)
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for column, wide in zip(kept, widths, strict=True):
@@ -256,14 +287,7 @@ def table(*columns: Column) -> list[str]:
     with console.capture() as printed:
         console.print(shown)
     # The last column is filled up, too, which is in the way of whoever copies or compares lines.
-    click.echo(_FILLED.sub(r"\1", printed.get()), nl=False)
-    cut = [column for column, wide in zip(kept, widths, strict=True) if column.width > wide and not column.wraps]
-    said = [
-        f"{what}: {_titles(those)}" for what, those in (("Left out for want of room", left_out), ("Cut", cut)) if those
-    ]
-    if said:
-        click.echo(fill(f"{'. '.join(said)}. A wider terminal or --json shows them.", max(width, _NOTE_MIN)))
-    return [column.title for column in kept]
+    return _FILLED.sub(r"\1", printed.get())
 
 
 def terminal_width() -> int:

@@ -19,19 +19,15 @@ from tallygate.core.text import cleaned
 from tallygate.core.typed import typed_amount, typed_limit
 from tallygate.core.words import BudgetMode, client_name
 from tallygate.entrypoints.cli import output
-from tallygate.entrypoints.cli.init import surroundings
-from tallygate.entrypoints.cli.limits import is_attended
 from tallygate.entrypoints.cli.options import Command
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
 from tallygate.entrypoints.cli.program import FAILED, Program, pass_program
-from tallygate.entrypoints.cli.sync import read_news
 from tallygate.entrypoints.cli.trust import loaded_here
 from tallygate.files import make_folders, read_file
 from tallygate.files import replace as replace_file
 from tallygate.ledger.sqlite.files import is_nothing
 from tallygate.operations.budgets.change import note_own_limit
 from tallygate.operations.budgets.of_settings import names_none
-from tallygate.operations.gate.first_step import dearest_first_step
 from tallygate.operations.lock import sign_settings
 from tallygate.operations.lock_book import remember_lock
 from tallygate.operations.views.history import spent_on_rule
@@ -243,6 +239,8 @@ def _write(
         output.aside("nothing was changed.")
         return 0
     authority = _may(program, own, new, limit, what)
+    from tallygate.entrypoints.cli.limits import is_attended
+
     if warnings and not yes and is_attended() and not click.confirm("Set it all the same?", err=True):
         output.aside("nothing was changed.")
         return FAILED
@@ -315,13 +313,19 @@ def _warnings(program: Program, settings: Settings, rule: BudgetRule) -> Iterato
         if rule.unit != "USD":
             return
         if rule.scope is not BudgetScope.SESSION:
+            from tallygate.entrypoints.cli.sync import read_news
+
             read_news(app.runtime)
             spent = spent_on_rule(app.runtime, rule, zone_of(shown_zone(settings)))
             if spent is not None and spent >= rule.limit:
                 yield _passed(rule, spent)
                 return
+        from tallygate.entrypoints.cli.init import surroundings
+
         where = surroundings(settings)
         meant = [each for each in REGISTRY.clients.values() if rule.match in (None, each.name) and each.is_here(where)]
+        from tallygate.operations.gate.first_step import dearest_first_step
+
         first = dearest_first_step(app.runtime, meant, learned=True)
     limits_it = rule.mode is BudgetMode.HARD and rule.scope not in (BudgetScope.MODEL, BudgetScope.PROJECT)
     if first is not None and limits_it:

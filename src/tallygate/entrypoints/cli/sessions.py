@@ -27,9 +27,7 @@ from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.entrypoints.cli.unread import ODD_REPORTS, TOLD_BY
 from tallygate.ledger.port import SpendShare, StoredUsage
-from tallygate.operations.proof.attest import slim_summary
 from tallygate.operations.runtime import SUMMARY_MAX, Runtime
-from tallygate.operations.sessions.ending import end_by_user, flush_run_log
 from tallygate.operations.views.overview import (
     ObservedSummary,
     SessionLine,
@@ -98,6 +96,8 @@ def end(program: Program, session: str, summary: str | None) -> None:
 
     Calls that are still pending are closed as the policy says.
     """
+    from tallygate.operations.sessions.ending import end_by_user, flush_run_log
+
     text = None if summary is None else cleaned(summary, SUMMARY_MAX)
     settings = program.settings()
     authority = program.authority(settings)
@@ -120,6 +120,8 @@ def end(program: Program, session: str, summary: str | None) -> None:
 
 def _signed(rt: Runtime, session_id: str) -> SlimAttestation | None:
     """What the session came to, signed; where that cannot be now, it is said and waits."""
+    from tallygate.operations.proof.attest import slim_summary
+
     try:
         return slim_summary(rt, session_id)
     except KeyUnusable as error:

@@ -11,6 +11,7 @@ import click
 from tallygate.clients.client import Obstacle
 from tallygate.core.alerts import AlertMark
 from tallygate.core.costing import SURE
+from tallygate.core.errors import present
 from tallygate.core.gate.rules import DAY, BudgetRule, BudgetScope, window_of
 from tallygate.core.gate.wording import amounts_of, budget_name, off_told
 from tallygate.core.lock import LockStanding, Off
@@ -25,16 +26,12 @@ from tallygate.entrypoints.cli.budget import budget_json, budget_table, limits_t
 from tallygate.entrypoints.cli.glance import NAMES, spending
 from tallygate.entrypoints.cli.init import surroundings
 from tallygate.entrypoints.cli.install_checks import Astray, astray, kept_from_running, told_of
-from tallygate.entrypoints.cli.lock import own_path
 from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
 from tallygate.entrypoints.cli.plans import plan_json, say_plans
 from tallygate.entrypoints.cli.program import STOPPED, Program, pass_program
-from tallygate.entrypoints.cli.sessions import line_json, session_table
-from tallygate.entrypoints.cli.switch import off_json
 from tallygate.entrypoints.cli.sync import read_news, reading_first
-from tallygate.entrypoints.cli.unread import open_questions, unread_json
-from tallygate.entrypoints.cli.usage import part_json
+from tallygate.entrypoints.cli.unread import open_questions
 from tallygate.entrypoints.runnable import runnable
 from tallygate.ledger.audit.condition import Condition, condition
 from tallygate.operations.alerts import alerts_failed
@@ -77,7 +74,8 @@ class _Seen:
     state: Condition
     lock: LockStanding
     off: Off | None
-    prices: CatalogInfo
+    prices: CatalogInfo | None  # only where they are shown: to load the list takes longest of all
+    price_age: tuple[int | None, str | None]
     elsewhere: Sequence[Astray]
     kept: Sequence[tuple[str, Obstacle]]
     untold: Sequence[AlertMark]
@@ -107,7 +105,7 @@ def status(program: Program, *, tells: bool, verbose: bool, syncing: bool, as_js
     Exit codes: 0 done; with --exit-code 8 where the last run here was stopped, or every step is.
     """
     settings = program.settings()
-    seen = _look(program, settings, shown_zone(settings), syncing=syncing)
+    seen = _look(program, settings, shown_zone(settings), syncing=syncing, whole=verbose or as_json)
     if as_json:
         output.document(_document(seen))
     else:
@@ -120,7 +118,7 @@ def status(program: Program, *, tells: bool, verbose: bool, syncing: bool, as_js
     return STOPPED if tells and (seen.stops or seen.every_step_is_stopped) else 0
 
 
-def _look(program: Program, settings: Settings, zone: str, *, syncing: bool) -> _Seen:
+def _look(program: Program, settings: Settings, zone: str, *, syncing: bool, whole: bool) -> _Seen:
     where = surroundings(settings)
     with program.opened(settings) as app:
         rt = app.runtime
@@ -153,7 +151,8 @@ def _look(program: Program, settings: Settings, zone: str, *, syncing: bool) -> 
             state=condition(app.ledger),
             lock=standing_now(rt),
             off=off_at_a_look(rt),
-            prices=rt.workspace.prices.info(as_datetime(rt.services.clock_us())),
+            prices=rt.workspace.prices.info(as_datetime(now_us)) if whole else None,
+            price_age=rt.workspace.prices.age(as_datetime(now_us)),
             elsewhere=astray(where),
             kept=kept_from_running(settings, where),
             untold=alerts_failed(rt) if settings.alerts else (),
@@ -161,7 +160,13 @@ def _look(program: Program, settings: Settings, zone: str, *, syncing: bool) -> 
 
 
 def _document(seen: _Seen) -> dict[str, Any]:
-    paths, stands, prices, state = seen.settings.paths, seen.stands, seen.prices, seen.state
+    from tallygate.entrypoints.cli.sessions import line_json
+    from tallygate.entrypoints.cli.switch import off_json
+    from tallygate.entrypoints.cli.unread import unread_json
+    from tallygate.entrypoints.cli.usage import part_json
+
+    paths, stands, state = seen.settings.paths, seen.stands, seen.state
+    prices = present(seen.prices, "prices are looked up for a document")
     return {
         "spent": {NAMES[by].replace(" ", "_"): part_json(line.whole) for by, line in seen.spent.items()},
         "budgets": [budget_json(each) for each in seen.windows],
@@ -212,6 +217,8 @@ def _show_work(seen: _Seen) -> None:
         click.echo(text)
     say_plans(seen.plans, seen.zone)
     if seen.stands.open_sessions:
+        from tallygate.entrypoints.cli.sessions import session_table
+
         output.heading(f"{output.plural(len(seen.stands.open_sessions), 'open session')}")
         session_table(seen.stands.open_sessions, seen.zone)
     else:
@@ -247,7 +254,8 @@ def _passed(budgets: Sequence[Budget]) -> Iterator[str]:
 
 def _places(seen: _Seen) -> list[tuple[str, str]]:
     """Where everything is."""
-    settings, paths, prices, head = seen.settings, seen.settings.paths, seen.prices, seen.stands.head
+    settings, paths, head = seen.settings, seen.settings.paths, seen.stands.head
+    prices = present(seen.prices, "prices are looked up where they are shown")
     waiting = len(seen.stands.waiting)
     fetched = "" if prices.fetched_at is None else f", fetched {prices.fetched_at[:10]}"
     age = "no dated prices" if prices.age_days is None else f"newest price {prices.age_days} days old"
@@ -279,7 +287,7 @@ def _whose(settings: Settings) -> list[tuple[str, str]]:
 
 def _notices(seen: _Seen) -> Iterator[str]:
     """What waits for somebody, and the next step."""
-    settings, prices = seen.settings, seen.prices
+    settings, (age_days, why) = seen.settings, seen.price_age
     if settings.fault is not None:
         yield "Every step in this project is stopped until its settings can be read."
     for each in seen.elsewhere:
@@ -290,9 +298,9 @@ def _notices(seen: _Seen) -> Iterator[str]:
     for mark in seen.untold:
         when = output.when(mark.claimed_us, seen.zone)
         yield f"The alert at {mark.percent} % of {mark.budget_id} could not be told ({when}): {mark.error}"
-    if prices.notice:
-        yield prices.notice
-    elif prices.age_days is not None and prices.age_days > _OLD_DAYS:
+    if why:
+        yield why
+    elif age_days is not None and age_days > _OLD_DAYS:
         yield _OLD
     if seen.lock.lost_us is not None:
         yield (
@@ -355,6 +363,8 @@ def _locked(seen: _Seen) -> list[tuple[str, str]]:
     """Since when limits are locked, and the one place where the passphrase is typed."""
     if seen.lock.lock is None:
         return []
+    from tallygate.entrypoints.cli.lock import own_path
+
     since = output.when(seen.lock.lock.since_us, seen.zone)
     return [("locked", f"since {since}: what loosens needs your passphrase; type it only into {own_path()}")]
 

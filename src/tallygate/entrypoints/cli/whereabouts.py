@@ -6,10 +6,7 @@ import json
 import re
 import shlex
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from tallygate.core.errors import InvalidArgument
 
@@ -96,6 +93,11 @@ def installation(prefix: str, base: str) -> ProgramPlace:
 
 def _source() -> tuple[Path | None, bool]:
     """The folder that the package was installed from, if it was one, and whether it is a view of that."""
+    # Who only looks at how things stand need not wait for these.
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
+
     try:
         told = json.loads(distribution("tallygate").read_text("direct_url.json") or "{}")
         url = urlsplit(told.get("url", ""))
