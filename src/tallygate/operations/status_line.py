@@ -9,7 +9,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from tallygate.clients.reading.status_line import StatusInput
-from tallygate.core.forecast import HOUR_US, at_work, multipliers_of, work_left, work_told
+from tallygate.core.forecast import at_work, work_left, work_told
 from tallygate.core.gate import policy
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.gate.wording import amounts_of, left_of
@@ -29,11 +29,8 @@ from tallygate.operations.runtime import Runtime
 from tallygate.operations.sessions.opening import innermost_open
 from tallygate.operations.turns import next_turn_of
 from tallygate.operations.views.history import spent_lately
+from tallygate.operations.views.pace import LOOKED_BACK_US, RESPONSES_MAX, multipliers_now
 from tallygate.reports.usage import By
-
-# The burn is that of half an hour at work, pauses of ten minutes in it; earlier days teach from so far back.
-LOOKED_BACK_US, LEARNED_FROM_US = 8 * HOUR_US, 14 * 24 * HOUR_US
-RESPONSES_MAX = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +117,8 @@ def _burn(shown: _Shown) -> str:
 
 
 def _multipliers(shown: _Shown) -> tuple[int, int, int]:
-    """What earlier days say of such forecasts, learned anew after an hour."""
-    known = shown.rt.caches.work_multipliers.get(shown.rt.tenant)
-    if known is None or not 0 <= shown.at_us - known[0] < HOUR_US:
-        spent = shown.reader.spent_since(shown.at_us - LEARNED_FROM_US, None, RESPONSES_MAX)
-        known = shown.rt.caches.work_multipliers[shown.rt.tenant] = (shown.at_us, multipliers_of(at_work(spent)))
-    return known[1]
+    """What earlier days say of such forecasts."""
+    return multipliers_now(shown.rt, shown.reader, shown.at_us)
 
 
 def _exactness(shown: _Shown) -> str:

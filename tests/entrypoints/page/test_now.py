@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC
 from zoneinfo import ZoneInfo
 
 import pytest
 from tests.entrypoints.page.conftest import served
+from tests.reading_rules import Rule
 from tests.world import MINUTE, NANOS, as_said, the_user
 
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
+from tallygate.core.moments import as_datetime
+from tallygate.core.plan import PlanSource, PlanWindow
+from tallygate.core.usage import ObservedUsage
 from tallygate.entrypoints.page.document import PageAround
 from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.gate.record import UsageReport, record_usage
+from tallygate.operations.usage.ingest import FileReading, ingest, link_session
 
 DAY = BudgetRule(BudgetScope.USER, 30 * NANOS, period="day")
 
@@ -42,7 +48,7 @@ def test_spent_and_left_today_stand_first_and_are_those_of_the_day_limit(world):
     assert "Spent today $5.00 of $30.00 known $5.00" in found
     assert "Left today $23.00 after $2.00 reserved by 1 session" in found
     assert "Stopped 0 of 1 open session" in found
-    assert "Burn, last 30 min $10.00 /h $5.00 in 30 minutes, 1 response" in found
+    assert "Burn, last 30 min at work – needs five minutes of work" in found
 
 
 def test_a_session_that_stands_still_comes_first_with_the_command_that_lets_it_go_on(world):
@@ -109,3 +115,42 @@ def test_a_ledger_that_cannot_be_used_is_a_halt_on_every_page_and_no_figure(worl
     assert "The gate halts everything" in found.words
     assert "lock_timeout" in found.words
     assert "$0" not in found.words
+
+
+def respond(world, session, minutes, tokens):
+    """Responses of a client a minute apart, whose record is read; a token costs a tenth of a cent."""
+    link_session(world.rt, "claude_code", "c1", session)
+    for number in range(minutes):
+        world.clock.forward(MINUTE)
+        row = ObservedUsage(
+            "claude_code", "c1", f"r{number}", as_datetime(world.clock.at_us), "dear",
+            Tokens(output=tokens), Rule.CLAUDE_RESPONSE, project="/home/me/shop",
+        )  # fmt: skip
+        ingest(world.rt, FileReading("claude_code", "/t", [row]))
+
+
+def test_how_much_work_is_left_is_told_in_time_at_work_and_never_as_a_time_of_the_day(world):
+    world = as_said(world.with_runtime(rules=(DAY,), project="/home/me/shop"))
+    session = world.start("100", client="claude-code", task_summary="a page")
+    respond(world, session, 40, 600)
+    world.ask(session, 0)
+    with served(world.rt, world.folder) as browser:
+        now, limits = browser.get("now"), browser.get("budgets", budget=session, by="30")
+    assert "Burn, last 30 min at work $36.00 /h about 10 min of work left (5 min to 20 min)" in now.words
+    assert re.search(r'<span class="sub up">about 10 min of work left', now.text), "what does not last stands in amber"
+    assert "New limit $130.00 , $106.00 left; about 3 h of work left" in limits.words
+
+
+def test_plan_windows_stand_with_what_is_left_and_old_ones_not(world):
+    spend(world, world.start("5"), 100)
+    at_us = world.clock.at_us
+    with world.ledger.writing() as tx:
+        for minutes, used, told_us in ((10_080, 7_300, at_us), (300, 1_800, at_us - 400 * MINUTE)):
+            resets = told_us + minutes * MINUTE // 2
+            tx.save_plan(PlanWindow("codex", "", minutes, used, told_us, resets, PlanSource.TRANSCRIPT))
+    with served(world.rt, world.folder) as browser:
+        for page in ("now", "budgets"):
+            found = browser.get(page).words
+            assert "codex plan, weekly; told" in found
+            assert "27 %" in found
+            assert "82 %" not in found, "that window has begun anew since"

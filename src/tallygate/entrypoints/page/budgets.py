@@ -7,6 +7,7 @@ from datetime import tzinfo
 import htpy as h
 from htpy import Element, Node
 
+from tallygate.core.forecast import work_told
 from tallygate.core.gate.policy import used_percent_at_least
 from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.gate.wording import raise_by
@@ -17,6 +18,7 @@ from tallygate.entrypoints.page import charts
 from tallygate.entrypoints.page.document import PageAround, document
 from tallygate.entrypoints.page.labels import budget_label, budget_terms, pressure_of
 from tallygate.entrypoints.page.look import Look
+from tallygate.entrypoints.page.now import plans
 from tallygate.entrypoints.page.parts import (
     ColumnHead,
     Figure,
@@ -33,7 +35,7 @@ from tallygate.entrypoints.page.parts import (
     table,
     title,
 )
-from tallygate.entrypoints.page.wording import NONE, clock, day, money, percent, plural, renewal, span, when
+from tallygate.entrypoints.page.wording import NONE, clock, day, money, percent, plural, renewal, when
 from tallygate.operations.budgets.of_settings import ADVICE
 from tallygate.operations.views.limits import LimitsNow, Raised
 
@@ -75,6 +77,7 @@ def budgets_page(
             h.div(".grid")[
                 h.div(".w8.stack")[_windows(seen, around.zone), _history(seen, around.zone)],
                 h.div(".w4")[_raise(look, seen, around.zone, form, reason)],
+                len(seen.plans) > 0 and h.div(".w12")[plans(seen.plans, seen.frame.now_us, around.zone)],
             ],
         ]
     return document(look, around, "Budgets", *body, frame=seen.frame, count=plural(number, "budget"))
@@ -324,13 +327,8 @@ def _typed(amount: int, budget: Budget) -> str:
 
 
 def _comes_to(proposed: Raised, seen: LimitsNow, zone: tzinfo) -> list[Node]:
-    budget, minutes = proposed.budget, proposed.lasts_minutes
-    if minutes is None:
-        lasts = "nothing was spent in the last half hour to say how long it lasts"
-    elif minutes >= 240:
-        lasts = "at the pace of the last half hour that is enough for more than 4 h of work"
-    else:
-        lasts = f"at the pace of the last half hour that is about {span(minutes * 60_000_000)} of work"
+    budget, work = proposed.budget, proposed.work
+    lasts = "how long it lasts is not told of this budget" if work is None else work_told(work)
     return [
         "New limit ",
         h.b[money(proposed.limit, budget.unit)],

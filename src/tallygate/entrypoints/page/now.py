@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import tzinfo
 from urllib.parse import quote
 
 import htpy as h
 from htpy import Element, Node
 
+from tallygate.core.forecast import WorkLeft, work_told
+from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.model import Budget
 from tallygate.core.money import COUNTED
+from tallygate.core.plan import PlanWindow, window_name
 from tallygate.core.text import cleaned
+from tallygate.core.words import client_name
 from tallygate.entrypoints.page import charts
 from tallygate.entrypoints.page.document import PageAround, document
 from tallygate.entrypoints.page.labels import (
@@ -36,7 +41,7 @@ from tallygate.entrypoints.page.parts import (
     table,
     title,
 )
-from tallygate.entrypoints.page.wording import NONE, clock, day, money, parts, plural, renewal, when
+from tallygate.entrypoints.page.wording import NONE, clock, day, money, parts, percent, plural, renewal, when
 from tallygate.operations.views.now import Now, ToDo, session_label
 from tallygate.operations.views.overview import SessionLine
 
@@ -50,7 +55,7 @@ def now_page(look: Look, around: PageAround, seen: Now, actions: list[ToDo]) -> 
         return _first_visit(look, around, seen)
     body: list[Node] = [
         title("Now", h.p[f"{day(frame.now_us, zone)}, {clock(frame.now_us, zone)}"]),
-        figures([_spent(seen), _left(seen, zone), _stopped(look, seen, zone), _burn(seen)]),
+        figures([_spent(seen), _left(seen, zone), _stopped(look, seen, zone), _burn(seen, zone)]),
         h.div(".grid")[
             h.div(".w7.stack")[_actions(actions), _sessions(look, seen, zone)],
             h.div(".w5.stack")[_windows(seen, zone)],
@@ -132,13 +137,18 @@ def _stopped(look: Look, seen: Now, zone: tzinfo) -> Figure:
     )
 
 
-def _burn(seen: Now) -> Figure:
-    spent, number = seen.burnt.whole.nanos, seen.burnt.whole.responses + seen.burnt.whole.calls
-    return Figure(
-        "Burn, last 30 min",
-        [money(2 * spent), h.small["/h"]],
-        under=f"{money(spent)} in 30 minutes, {plural(number, 'response')}",
-    )
+def _burn(seen: Now, zone: tzinfo) -> Figure:
+    """How fast it goes in time at work, and how much work is left of the day's limit; never a time of the day."""
+    name, pace = "Burn, last 30 min at work", seen.pace
+    an_hour = None if pace is None else pace.an_hour_nanos
+    if pace is None:
+        return Figure(name, NOTHING, under="of all work only: take the filter away")
+    if an_hour is None or pace.last_us is None:
+        return Figure(name, NOTHING, under="needs five minutes of work that a client wrote down")
+    work = None if seen.day is None or seen.day.budget is None else pace.left(seen.day.budget)
+    told = "no limit of the day to hold it against" if work is None else work_told(work)
+    last = when(pace.last_us, seen.frame.now_us, zone).removeprefix("today ")
+    return Figure(name, [money(an_hour), h.small["/h"]], under=f"{told}; last response {last}")
 
 
 def session_link(look: Look, session_id: str, text: str, *, main: bool = False) -> Element:
@@ -234,10 +244,14 @@ def _windows(seen: Now, zone: tzinfo) -> Element:
         ColumnHead("Left", number=True),
         ColumnHead("Renews", number=True),
     ]
+    beside = plans(seen.plans, seen.frame.now_us, zone) if seen.plans else None
     if not seen.windows:
         text = "No budget above single sessions has begun. A limit for a day, a week or a month stands here."
-        return section("What is left", h.p(".foot")[text], command("tallygate budget add"))
+        return h.div(".stack")[section("What is left", h.p(".foot")[text], command("tallygate budget add")), beside]
+    works = {each.name: _work(seen, each) for each in seen.windows}
     fullest = sorted(seen.windows, key=lambda each: each.committed * 10_000 // max(each.limit, 1), reverse=True)
+    # What runs out within the next hours of work stands first, then what is fullest.
+    fullest.sort(key=lambda each: 2**62 if (work := works[each.name]) is None or work.far else work.middle_us)
     rows: list[Row] = []
     for each in fullest:
         told, far = renewal(each.resets_us, seen.frame.now_us, zone)
@@ -250,13 +264,56 @@ def _windows(seen: Now, zone: tzinfo) -> Element:
                         names=True,
                     ),
                     TableCell(_bar_of(each), "bar-cell"),
-                    TableCell([h.b[money(max(each.available, 0), each.unit)], h.span(".sub")[_held(each)]]),
+                    TableCell([h.b[money(max(each.available, 0), each.unit)], _lasts(works[each.name], each)]),
                     TableCell([told, far and h.span(".sub")[far]]),
                 ],
                 "is-halt" if each.available <= 0 and each.mode.value == "hard" else "",
             )
         )
-    return section("What is left", table("What is left of each budget", heads, rows, cards=True), note="fullest first")
+    listed = table("What is left of each budget", heads, rows, cards=True)
+    return h.div(".stack")[section("What is left", listed, note="first to run out first, then the fullest"), beside]
+
+
+def _work(seen: Now, budget: Budget) -> WorkLeft | None:
+    """How much work is left of a budget of all work; of others the burn is not known."""
+    if seen.pace is None or budget.scope not in (BudgetScope.USER, BudgetScope.GLOBAL):
+        return None
+    return seen.pace.left(budget)
+
+
+def _lasts(work: WorkLeft | None, budget: Budget) -> Element:
+    if work is None or work.far:
+        return h.span(".sub")[_held(budget)]
+    return h.span(".sub.up")[work_told(work)]
+
+
+def plans(found: Sequence[PlanWindow], now_us: int, zone: tzinfo) -> Element:
+    """How much of each client's plan is left, as the client tells."""
+    heads = [
+        ColumnHead("Plan window"),
+        ColumnHead("Share used", hidden=True),
+        ColumnHead("Left", number=True),
+        ColumnHead("Resets", number=True),
+    ]
+    rows: list[Row] = []
+    for each in found:
+        told, far = renewal(each.resets_us, now_us, zone) if each.resets_us is not None else (NONE, "not told")
+        limit = f" {cleaned(each.limit, 60)}" if each.limit else ""
+        name = f"plan, {window_name(each.minutes)}{limit}; told {when(each.at_us, now_us, zone).removeprefix('today ')}"
+        rows.append(
+            (
+                [
+                    TableCell([cleaned(client_name(each.client), 80), h.span(".sub")[name]], "wide", names=True),
+                    TableCell(budget_bar(each.used, 0, 10_000), "bar-cell"),
+                    TableCell(h.b[percent(max(10_000 - each.used, 0), 10_000)]),
+                    TableCell([told, h.span(".sub")[far]]),
+                ],
+                "",
+            )
+        )
+    return section(
+        "Plan windows", table("What is left of each plan window", heads, rows, cards=True), note="as clients tell"
+    )
 
 
 def _held(budget: Budget) -> str:
@@ -403,6 +460,13 @@ def _first_visit(look: Look, around: PageAround, seen: Now) -> bytes:
             ],
             h.div(".w4.stack")[
                 section(
+                    "Or look around first",
+                    h.p(".foot")[
+                        "A made-up month of four repositories, in a ledger of its own that is deleted at the end."
+                    ],
+                    command("tallygate dashboard --demo"),
+                ),
+                section(
                     "What happens with your data",
                     h.dl(".facts")[
                         h.dt["kept"],
@@ -412,7 +476,7 @@ def _first_visit(look: Look, around: PageAround, seen: Now) -> bytes:
                         h.dt["this page"],
                         h.dd["loopback only, opened by a token that is good once"],
                     ],
-                )
+                ),
             ],
         ],
         frame=seen.frame,

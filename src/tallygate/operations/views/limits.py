@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tallygate.core.errors import NotFound
+from tallygate.core.forecast import WorkLeft
 from tallygate.core.gate import policy
 from tallygate.core.gate.rules import BudgetScope, within_of
 from tallygate.core.model import Budget, LimitChange, Session
 from tallygate.core.money import COUNTED
+from tallygate.core.plan import PlanWindow
 from tallygate.ledger.port import Reader
 from tallygate.operations.budgets.figures import usual_step
 from tallygate.operations.budgets.of_settings import Unbound, unbound
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.frame import Frame, frame
-from tallygate.operations.views.now import BURN_US, is_window
+from tallygate.operations.views.now import is_window, plan_windows
 from tallygate.operations.views.overview import find_budget, limit_changes, list_budgets
-from tallygate.operations.views.usage import UsageWanted, spent_between
+from tallygate.operations.views.pace import pace_of
 
 _BUDGETS_LOOKED_AT = 400
 WINDOWS_SHOWN = 14
@@ -36,11 +38,11 @@ class BudgetWindow:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """What a raise would come to: the limit and what is left then, beside how fast it goes now."""
+    """What a raise would come to: the limit, what is left then, and how much work that is at the present pace."""
 
     budget: Budget
     added: int
-    burnt_nanos: int
+    work: WorkLeft | None
 
     @property
     def limit(self) -> int:
@@ -49,14 +51,6 @@ class Raised:
     @property
     def left(self) -> int:
         return self.budget.available + self.added
-
-    @property
-    def lasts_minutes(self) -> int | None:
-        """How long what is left then lasts at the pace of the last half hour; None where nothing was spent in it."""
-        if self.budget.unit in COUNTED or self.burnt_nanos <= 0 or self.left <= 0:
-            return None
-        usd = self.left * self.budget.usd_nanos // 1_000_000_000
-        return usd * (BURN_US // 60_000_000) // self.burnt_nanos
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +66,7 @@ class LimitsNow:
     windows: tuple[BudgetWindow, ...]
     history: tuple[LimitChange, ...]
     proposed: Raised | None
+    plans: tuple[PlanWindow, ...]
 
 
 def limits(rt: Runtime, name: str | None, added: int | None) -> LimitsNow:
@@ -81,9 +76,6 @@ def limits(rt: Runtime, name: str | None, added: int | None) -> LimitsNow:
         found = in_force(rt, around)
         chosen = _chosen(rt, found, name)
         changes = limit_changes(rt, found)
-        burnt = spent_between(
-            rt, UsageWanted(around.now_us - BURN_US, around.now_us + 1), [around.now_us - BURN_US, around.now_us + 1]
-        )[0]
         history = () if chosen is None else tuple(each for each in changes if each.budget_id == chosen.name)
         return LimitsNow(
             frame=around,
@@ -94,7 +86,8 @@ def limits(rt: Runtime, name: str | None, added: int | None) -> LimitsNow:
             chosen=chosen,
             windows=() if chosen is None else _windows(reader, chosen),
             history=history,
-            proposed=None if chosen is None else Raised(chosen, added or _usual(reader, chosen), burnt),
+            proposed=None if chosen is None else _raised(rt, reader, chosen, added, around.now_us),
+            plans=plan_windows(reader, around.now_us),
         )
 
 
@@ -139,6 +132,12 @@ def named(rt: Runtime, name: str) -> Budget:
     if found is None:
         raise NotFound(f"No budget {name!r} is in the ledger.", hint="tallygate budget list", code="unknown_budget")
     return found
+
+
+def _raised(rt: Runtime, reader: Reader, budget: Budget, added: int | None, at_us: int) -> Raised:
+    more = added or _usual(reader, budget)
+    pace = pace_of(rt, reader, at_us, budget)
+    return Raised(budget, more, None if pace is None else pace.left(budget, more))
 
 
 def _usual(reader: Reader, budget: Budget) -> int:

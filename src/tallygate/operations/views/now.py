@@ -12,18 +12,19 @@ from tallygate.core.gate.wording import quoted, short_name
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import format_amount
+from tallygate.core.plan import PlanWindow
 from tallygate.core.text import cleaned
 from tallygate.core.words import BudgetMode
+from tallygate.ledger.port import Reader
 from tallygate.operations.budgets.figures import Unsure
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.frame import Frame, frame
 from tallygate.operations.views.history import spent_on_rule
 from tallygate.operations.views.overview import SessionLine, line_of, list_budgets
+from tallygate.operations.views.pace import Pace, pace_of
 from tallygate.operations.views.usage import UsageView, UsageWanted, list_usage, spent_between
 from tallygate.reports.usage import By, UsageLine, period_of
 
-# What was spent in so long says how fast it goes now.
-BURN_US = 30 * 60 * 1_000_000
 _BUDGETS_LOOKED_AT = 200
 _DECISIONS_SHOWN = 8
 _SESSIONS_SHOWN = 20
@@ -70,7 +71,8 @@ class Now:
 
     frame: Frame
     today: UsageLine
-    burnt: UsageLine
+    pace: Pace | None
+    plans: tuple[PlanWindow, ...]
     day: DayLimit | None
     lines: tuple[SessionLine, ...]
     windows: tuple[Budget, ...]
@@ -102,9 +104,8 @@ def now(rt: Runtime, zone: tzinfo, chosen: Filter) -> Now:
             today=list_usage(
                 rt, wanted_of(chosen, today.start_us, today.end_us), by=By.MODEL, zone=zone, limit=_ALL
             ).total,
-            burnt=list_usage(
-                rt, wanted_of(chosen, now_us - BURN_US, today.end_us), by=By.MODEL, zone=zone, limit=_ALL
-            ).total,
+            pace=None if chosen.terms else pace_of(rt, reader, now_us),
+            plans=plan_windows(reader, now_us),
             day=day_limit(rt, windows, zone),
             lines=lines,
             windows=windows,
@@ -155,6 +156,12 @@ def _unpriced(seen: Now) -> Iterator[ToDo]:
 def session_label(session: Session) -> str:
     """What people know a session by: its task, else the end of its id."""
     return cleaned(session.task_summary or "", 80) or short_name(session.session_id)
+
+
+def plan_windows(reader: Reader, at_us: int) -> tuple[PlanWindow, ...]:
+    """What clients tell of their plans that is still so, the fullest first."""
+    found = [each for each in reader.plan_windows() if each.is_true_at(at_us)]
+    return tuple(sorted(found, key=lambda each: (-each.used, each.client, each.minutes)))
 
 
 def wanted_of(chosen: Filter, from_us: int, until_us: int, every: By | None = None) -> UsageWanted:
