@@ -79,7 +79,6 @@ def test_a_whole_session_goes_through_the_tools(world, mode):
             "session_id": session,
             "status": "reconciled",
             "exactness_state": "exact_recorded",
-            "usage_basis": "reported",
             "spend_so_far_usd": 0.81,
             "remaining_usd": 0.19,
             "budget_pressure": "high",

@@ -68,3 +68,12 @@ def plain_letters(text: str) -> str:
             continue
         found.append("-" if kind == "Pd" or char in "\u2212\u02d7\u30fc\u2500" else " " if kind[0] in "CZ" else char)
     return "".join(found).casefold().translate(_ALIKE)
+
+
+def in_digits(token: str) -> str:
+    """A random token as sixteen decimal digits: an id costs a model that repeats it six tokens so, and not ten.
+
+    >>> in_digits("00000000a1b2c3d4"), in_digits("ffffffffffffffff")
+    ('0000002712847316', '6744073709551615')
+    """
+    return f"{int(token, 16) % 10**16:016d}"

@@ -13,7 +13,7 @@ from tallygate.core.model import unit_number
 from tallygate.core.moments import iso
 from tallygate.core.money import json_number, share_percent
 from tallygate.core.proof import SlimAttestation
-from tallygate.core.words import Action
+from tallygate.core.words import Action, UsageBasis
 from tallygate.ledger.port import LedgerBusy
 
 
@@ -92,27 +92,31 @@ def _ahead(answer: GateAnswer | BudgetState) -> dict[str, Any]:
     return found
 
 
-def budget_payload(budget: DecidingBudget) -> dict[str, Any]:
-    """A budget with the numbers it decides on."""
-    return {
+def budget_payload(budget: DecidingBudget, *, whole: bool = False) -> dict[str, Any]:
+    """A budget with the numbers it decides on; unless `whole`, without what says nothing: none held, no renewal."""
+    payload = {
         "id": budget.budget_id,
         "currency": budget.unit,
         "limit": unit_number(budget.limit_nanos, budget.unit),
         "spent": unit_number(budget.spent_nanos, budget.unit),
-        "reserved": unit_number(budget.reserved_nanos, budget.unit),
         "remaining": unit_number(budget.available_nanos, budget.unit),
-        "resets_at": iso(budget.resets_us),
     }
+    if whole or budget.reserved_nanos:
+        payload["reserved"] = unit_number(budget.reserved_nanos, budget.unit)
+    if whole or budget.resets_us is not None:
+        payload["resets_at"] = iso(budget.resets_us)
+    return payload
 
 
 def usage_payload(answer: UsageAnswer) -> dict[str, Any]:
-    """A call and its session after usage was recorded."""
+    """A call and its session after usage was recorded; that it counts as just reported goes without saying."""
+    told = {} if answer.basis is UsageBasis.REPORTED else {"usage_basis": answer.basis.value}
     return {
         "call_id": answer.call_id,
         "session_id": answer.session_id,
         "status": answer.status,
         "exactness_state": answer.exactness,
-        "usage_basis": answer.basis.value,
+        **told,
         "spend_so_far_usd": usd(answer.spend_nanos),
         "remaining_usd": usd(answer.remaining_nanos),
         "budget_pressure": answer.pressure.value,
@@ -138,8 +142,8 @@ def attestation_payload(name: str, made: Callable[[], SlimAttestation | None], *
 
 
 def epoch_number(at_us: int | None) -> Any:
-    """A moment as seconds since 1970, as the number a reply carries; null where there is none."""
-    return None if at_us is None else json_number(at_us * 1000)
+    """A moment as seconds since 1970 to the millisecond, as the number a reply carries; null where there is none."""
+    return None if at_us is None else json_number(at_us // 1000 * 1_000_000)
 
 
 def usd(nanos: int | None) -> Any:

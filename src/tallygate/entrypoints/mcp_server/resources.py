@@ -258,7 +258,7 @@ def _session(session: Session) -> dict[str, Any]:
 
 
 def _budget(budget: Budget) -> dict[str, Any]:
-    return {**budget_payload(DecidingBudget.of(budget)), "scope": budget.scope, "mode": budget.mode.value}
+    return {**budget_payload(DecidingBudget.of(budget), whole=True), "scope": budget.scope, "mode": budget.mode.value}
 
 
 def _shares(shares: list[SpendShare]) -> list[dict[str, Any]]:

@@ -263,8 +263,7 @@ class SessionTools:
                 "Replaces a call's estimate by the tokens it used.",
                 RECORD,
                 output(
-                    "call_id session_id status exactness_state usage_basis spend_so_far_usd remaining_usd"
-                    " budget_pressure",
+                    "call_id session_id status exactness_state spend_so_far_usd remaining_usd budget_pressure",
                     call_id=TEXT,
                     session_id=TEXT,
                     status=TEXT,

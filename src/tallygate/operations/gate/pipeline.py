@@ -34,6 +34,7 @@ from tallygate.core.model import (
 from tallygate.core.moments import as_datetime
 from tallygate.core.plan import PlanStanding
 from tallygate.core.proof import SlimAttestation
+from tallygate.core.text import in_digits
 from tallygate.core.values import value
 from tallygate.core.words import AccountingMode, Action, CallState, Reason
 from tallygate.ledger import rows
@@ -143,7 +144,7 @@ def _taken(rt: Runtime, tx: Tx, door: Door[T]) -> tuple[T, str | None]:
 def call_id_of(rt: Runtime, request: CallRequest) -> str:
     """A fresh id, or one that the client's own key always leads to."""
     if request.client_key is None:
-        return f"call_{rt.services.new_token(8)}"
+        return f"call_{in_digits(rt.services.new_token(8))}"
     keyed = f"{rt.tenant}\x00{request.session_id}\x00{request.client_key}".encode()
     return f"call_{hashlib.sha256(keyed).hexdigest()[:24]}"
 

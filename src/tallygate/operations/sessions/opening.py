@@ -16,7 +16,7 @@ from tallygate.core.hooks import FOUND_BY_HOOK, HookEvent, SessionOrigin
 from tallygate.core.model import Budget, ModeCoverage, Session, in_usd
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import COUNTED, NANOS_PER_UNIT, exact_text
-from tallygate.core.text import shown
+from tallygate.core.text import in_digits, shown
 from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import AccountingMode, BudgetMode, SessionState, UnknownPrice, UsageChannel
 from tallygate.ledger import rows
@@ -141,7 +141,8 @@ def _begin(
 
 def new_session_id(rt: Runtime, client: str) -> str:
     """A fresh session id that tells the client and the day."""
-    return f"session_{client_slug(client)}_{as_datetime(rt.services.clock_us()):%Y-%m-%d}_{rt.services.new_token(8)}"
+    day = f"{as_datetime(rt.services.clock_us()):%Y-%m-%d}"
+    return f"session_{client_slug(client)}_{day}_{in_digits(rt.services.new_token(8))}"
 
 
 def own_new_budget(session: Session, limit_nanos: int, mode: BudgetMode) -> Budget:
