@@ -347,8 +347,6 @@ class RolledTables(SqlTables):
             return
         of = dict(zip(("tenant", *KEY), key[:-1], strict=True))
         booked = of.pop("booked")
-        if booked:
-            del of["client"], of["client_session"], of["folder"]
         of |= {"from_us": quarter * QUARTER_US, "until_us": (quarter + 1) * QUARTER_US}
         first_us, last_us = self._execute(SELECT_SPAN[booked], of).fetchone()
         if first_us is not None:
