@@ -16,6 +16,7 @@ from bench.figures import TABLE, Row
 
 NAMES = (
     "start",
+    "resident",
     "ledger",
     "authorize",
     "hook",

@@ -252,6 +252,19 @@ def test_the_socket_of_another_user_is_not_spoken_to(tmp_path, monkeypatch):
         assert handover.reached(str(folder)) is None
 
 
+def test_where_no_unix_socket_can_be_made_a_server_serves_by_itself(tmp_path, monkeypatch):
+    import _socket
+
+    def forbidden(*_):
+        raise PermissionError
+
+    tmp_path.chmod(0o700)
+    folder = tmp_path / "servers"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setattr(_socket, "socket", forbidden)
+    assert handover.reached(str(folder)) is None
+
+
 @pytest.mark.parametrize("changed", ["Uid:", "Groups:", "Seccomp:", "CapEff:"])
 def test_a_process_with_other_rights_has_another_socket(monkeypatch, tmp_path, changed):
     own = handover.name_of()
@@ -288,7 +301,11 @@ def test_a_resident_whose_code_was_replaced_or_whose_socket_was_taken_away_takes
         listener.bind(str(place))
         made = resident.Resident(listener, str(place))
         assert not made._is_stale()
-        folders = resident._folders()
+        folders, began = resident._folders(), tmp_path.stat().st_mtime_ns
+        os.utime(tmp_path, ns=(1, 1))  # another file was put beside it: who waits for a client sees that, too
+        assert made._is_stale()
+        os.utime(tmp_path, ns=(began, began))
+        assert not made._is_stale()
         code.unlink()
         (tmp_path / "code.py").write_text("after, and longer")
         os.utime(tmp_path, ns=(1, 1))

@@ -130,6 +130,19 @@ def test_what_was_noted_and_not_taken_from_a_socket_is_not_taken_twice():
     meeting.close()
 
 
+def test_a_system_that_moves_nothing_between_files_takes_what_comes_all_the_same(monkeypatch):
+    def unknown(*_, **__):
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr("tallygate.entrypoints.unsettled.os.splice", unknown)
+    meeting = Meeting("pipe")
+    meeting.say(request_of(1) + b"\n")
+    assert meeting.taking.take(meeting.ours) == request_of(1) + b"\n"
+    meeting.lost()
+    assert [each["id"] for each in meeting.answers()] == [1]
+    meeting.close()
+
+
 def test_every_request_of_a_batch_is_answered(meeting):
     batch = b"[" + request_of(1) + b"," + request_of(2, "tools/list") + b"," + INITIALIZED.replace(b"init", b"x") + b"]"
     meeting.say(batch + b"\n")

@@ -111,14 +111,16 @@ def reached(folder: str) -> "_socket.socket | None":
     name, opened = name_of(), own_folder(folder)
     if name is None or opened is None:
         return None
-    link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    link = None
     try:
+        link = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
         link.settimeout(WAIT_S)
         link.connect(f"/proc/self/fd/{opened}/{name}.sock")  # a path in full may be longer than an address can be
         if peer_of(link)[1] != os.getuid():
             raise OSError("another user's")  # noqa: TRY301 - as one that cannot be reached
-    except OSError:
-        link.close()
+    except OSError:  # nobody is there, or no such socket can be made here
+        if link is not None:
+            link.close()
         return None
     finally:
         os.close(opened)

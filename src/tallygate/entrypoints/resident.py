@@ -205,7 +205,8 @@ class Resident:
     def _is_stale(self) -> bool:
         """Whether the code on the disk is another, or somebody has taken the socket away."""
         try:
-            return os.stat(self._place)[:2] != self._socket or _code() != self._code
+            taken_away = os.stat(self._place)[:2] != self._socket
+            return taken_away or _folders() != self._folders or _code() != self._code
         except OSError:
             return True
 

@@ -62,15 +62,24 @@ class Unsettled:
 
     def take(self, end: int) -> bytes:
         """What has come at an end of the client's; empty when that is closed. Raises `BlockingIOError` for nothing."""
+        if self._is_socket(end):
+            return self._of_socket(end)
         try:
             size = os.splice(end, self._asked, PIECE, flags=os.SPLICE_F_NONBLOCK)
         except BlockingIOError:
             raise
-        except OSError:  # it is no pipe
-            return self._of_socket(end)
+        except OSError:  # a system without it
+            data = os.read(end, PIECE)
+            size = os.write(self._asked, data)
         self._size += size
         self.unread += size
         return os.pread(self._asked, size, self._size - size)
+
+    @staticmethod
+    def _is_socket(end: int) -> bool:
+        import _stat
+
+        return _stat.S_ISSOCK(os.fstat(end).st_mode)
 
     def _of_socket(self, end: int) -> bytes:
         import socket
