@@ -82,7 +82,7 @@ ATTACKS = [
         "CREATE TRIGGER free AFTER INSERT ON call BEGIN UPDATE budget SET spent_nanos = 0; END",
         "schema",
     ),
-    ("a missing index", "DROP INDEX call_due", "schema"),
+    ("a missing index", "DROP INDEX call_waiting", "schema"),
     ("a row nobody wrote", "INSERT INTO price VALUES ('default', 'x', '{}')", "projection"),
 ]
 

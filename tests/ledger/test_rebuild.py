@@ -168,7 +168,7 @@ EDITS = [
     ("a deleted budget", "DELETE FROM budget"),
     ("a row nobody wrote", "INSERT INTO price VALUES ('default', 'x', '{}')"),
     ("an injected trigger", "CREATE TRIGGER free AFTER INSERT ON call BEGIN UPDATE budget SET spent_nanos = 0; END"),
-    ("a missing index", "DROP INDEX call_due"),
+    ("a missing index", "DROP INDEX call_waiting"),
     ("the time beside an event", "UPDATE event SET at_us = at_us + 1 WHERE seq = 7"),
 ]
 
@@ -184,7 +184,7 @@ def test_tables_edited_by_hand_say_again_what_the_events_say(path, before, name,
 def test_a_table_that_sqlite_cannot_parse_is_made_anew(path, before):
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA writable_schema = ON")
-        connection.execute("UPDATE sqlite_schema SET sql = 'CREATE nonsense' WHERE name = 'call_due'")
+        connection.execute("UPDATE sqlite_schema SET sql = 'CREATE nonsense' WHERE name = 'call_waiting'")
     with pytest.raises(LedgerCorrupt):
         contents(path)
     assert again(path).lost is None

@@ -17,11 +17,12 @@ from tallygate.core.usage import ObservedUsage
 from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.port import Delete, Insert, LedgerBusy, StoredUsage, Update
 from tallygate.ledger.rows import COLUMNS, from_usage
-from tallygate.ledger.sqlite.database import LOG_PAGES, SqliteLedger
+from tallygate.ledger.sqlite.database import LOG_PAGES, PAGE_BYTES, SqliteLedger
 from tallygate.ledger.sqlite.deferred import DeferredLedger
 from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, migrations, statements
 from tallygate.ledger.transaction import SELECT_HEAD
 from tallygate.operations.gate.authorize import StatedStep, authorize
+from tallygate.operations.gate.record import UsageReport, record_usage
 
 USAGE = ObservedUsage(
     client="claude_code",
@@ -128,7 +129,7 @@ def test_a_long_session_writes_its_log_over_and_over_and_does_not_extend_it(worl
     session_id = world.start("100")
     log = world.ledger.path.with_name(world.ledger.path.name + "-wal")
     page = world.ledger._connection.execute("PRAGMA page_size").fetchone()[0]
-    for _ in range(LOG_PAGES // 2):
+    for _ in range(LOG_PAGES // 4):
         authorize(world.rt, StatedStep(session_id, "edit"))
     assert LOG_PAGES * page < log.stat().st_size < LOG_PAGES * page * 5 // 4
     assert audit(world.ledger) == []
@@ -328,7 +329,6 @@ def test_every_hot_query_finds_its_rows_by_an_index(world):
         transaction.SELECT_CALL,
         transaction.SELECT_OPEN_EXACTNESS,
         transaction.SELECT_PRICE,
-        transaction.SELECT_PENDING,
         usage_store.SELECT_USAGE_OF_REQUESTS + "(:limit)",
         usage_store.SELECT_LAST_FOLDERS,
         checks.SELECT_CHECKS,
@@ -344,7 +344,42 @@ def test_calls_that_are_over_are_not_gone_through_for_those_that_wait(world):
 
     parameters = {"tenant": world.rt.tenant, "session_id": world.start("100"), "limit": 500}
     plan = world.ledger._connection.execute("EXPLAIN QUERY PLAN " + SELECT_PENDING, parameters).fetchall()
-    assert [row[3] for row in plan if "call_pending" in row[3]], plan
+    assert [row[3] for row in plan if "call_waiting (tenant=?)" in row[3]], plan
+
+
+def test_those_that_wait_of_one_session_are_told_apart_from_all_others_the_oldest_first(world):
+    mine, other = world.start("100"), world.start("100")
+    asked = []
+    for number in range(6):
+        world.clock.forward(1_000_000)
+        hurried = world.with_policy(reservation_ttl_us=(60 - number) * 10_000_000)  # the last expires first
+        asked.append(hurried.ask(mine, 1).call_id)
+        world.ask(other, 1)
+    record_usage(world.rt, UsageReport(asked.pop(2), Tokens(fresh_input=1)))
+    with world.ledger.writing() as tx:
+        assert [call.call_id for call in tx.pending_calls(mine, 100)] == asked
+        assert len(tx.pending_calls(other, 100)) == 6
+        assert [call.call_id for call in tx.pending_calls(mine, 1)] == [asked[-1]], "the one that expires first"
+
+
+def test_a_ledger_keeps_the_size_of_its_pages_and_so_do_its_backups(tmp_path, monkeypatch):
+    def page_bytes(ledger):
+        return ledger._connection.execute("PRAGMA page_size").fetchone()[0]
+
+    new = open_ledger(tmp_path / "new.db")
+    assert page_bytes(new) == PAGE_BYTES == 1024
+    new.close()
+    monkeypatch.setattr("tallygate.ledger.sqlite.database.PAGE_BYTES", 4096)
+    old = open_ledger(tmp_path / "old.db")
+    old.close()
+    monkeypatch.undo()
+    again = open_ledger(tmp_path / "old.db")
+    assert page_bytes(again) == 4096
+    again.backup(tmp_path / "copy.db")
+    again.close()
+    copy = open_ledger(tmp_path / "copy.db")
+    assert page_bytes(copy) == 4096
+    copy.close()
 
 
 def usage_row(number, **changed):

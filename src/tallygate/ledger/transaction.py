@@ -54,9 +54,10 @@ SELECT_CALL = f"SELECT {_CALL} FROM call c WHERE c.tenant = :tenant AND c.call_i
 SELECT_CALLS = (
     f"SELECT {_CALL} FROM call c WHERE c.tenant = :tenant AND c.session_id = :session_id ORDER BY c.at_us, c.call_id"
 )
+# Along the index of all that wait: that of the session, which the sign keeps SQLite from, has thousands that are over.
 SELECT_PENDING = (
-    f"SELECT {_CALL} FROM call c WHERE c.tenant = :tenant AND c.session_id = :session_id"
-    " AND c.state = 'pending' ORDER BY c.at_us, c.call_id LIMIT :limit"
+    f"SELECT {_CALL} FROM call c WHERE c.tenant = :tenant AND +c.session_id = :session_id"
+    " AND c.state = 'pending' ORDER BY c.expires_us LIMIT :limit"
 )
 SELECT_DUE = (
     f"SELECT {_CALL} FROM call c WHERE c.state = 'pending' AND c.expires_us <= :at_us AND c.tenant = :tenant"
@@ -408,7 +409,8 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites, PlanWrites, A
         return list(map(rows.to_call, due))
 
     def pending_calls(self, session_id: str, limit: int) -> list[Call]:
-        return list(map(rows.to_call, self._all(SELECT_PENDING, session_id=session_id, limit=limit)))
+        found = map(rows.to_call, self._all(SELECT_PENDING, session_id=session_id, limit=limit))
+        return sorted(found, key=lambda call: (call.at_us, call.call_id))
 
     def knows_price(self, price_id: str) -> bool:
         return self._one(SELECT_PRICE, price_id=price_id) is not None

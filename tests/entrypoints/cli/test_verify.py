@@ -89,7 +89,7 @@ ATTACKS = [
         "T4 an injected trigger", 11, "schema",
         "CREATE TRIGGER free AFTER INSERT ON call BEGIN UPDATE budget SET spent_nanos = 0; END",
     ),
-    ("a missing index", 11, "schema", "DROP INDEX call_due"),
+    ("a missing index", 11, "schema", "DROP INDEX call_waiting"),
     ("an edited statement", 15, "attestation", "UPDATE attestation SET payload = CAST(payload || ' ' AS BLOB)"),
     ("T28 another's envelope", 15, "attestation", SWAPPED),
     ("T28 another session", 15, "attestation", "UPDATE attestation SET session_id = 'x' WHERE session_id IS NOT NULL"),

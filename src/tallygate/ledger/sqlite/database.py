@@ -44,8 +44,10 @@ _ERRORS = {
 
 _PAUSE_S, _STARTING_MS = 0.02, 8_000
 # A log that grows costs each commit a second wait for the disk, for the file's new length. From so many pages on, about
-# eighty steps, it is written into the ledger and then over again; in fewer, that would be most of the writing.
-LOG_PAGES = 500
+# a hundred steps, it is written into the ledger and then over again; in fewer, that would be most of the writing.
+LOG_PAGES = 1000
+# What a step changes are a few rows in ten places. Of larger pages most that is written would be as it was.
+PAGE_BYTES = 1024
 # Another number each time: the same bytes again would not be written.
 PROVE = "INSERT INTO proof (one, written) VALUES (1, 1) ON CONFLICT (one) DO UPDATE SET written = written % 1000000 + 1"
 
@@ -149,6 +151,9 @@ class SqliteLedger:
 
     def _open(self, durability: str, new_ledger_id: Callable[[], str], marks: tuple[Mark, ...]) -> None:
         connection = self._connection
+        # Only a new file can take another size; an old one would pass it on to its backups.
+        if not connection.execute("PRAGMA page_count").fetchone()[0]:
+            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         for pragma in _pragmas(durability):
             connection.execute(f"PRAGMA {pragma}")
         application_id = int(connection.execute("PRAGMA application_id").fetchone()[0])
