@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench.figures import TABLE, Row
+from bench.wire import ROOT
 
 NAMES = (
     "start",
@@ -35,6 +36,8 @@ NAMES = (
 BY_DEFAULT = tuple(name for name in NAMES if name not in {"first_read", "race"})
 
 
+# The line of the site's navigation that the page stands behind.
+BEHIND = '    { "Architecture" = "architecture.md" },\n'
 HEADS = ("figure", "floor", "measured", "spread", "goal", "")
 
 
@@ -80,6 +83,16 @@ def page(*, quick: bool) -> str:
     )
 
 
+def list_page(written: Path, config: Path) -> None:
+    """Have the page in the site's navigation, where it is one of the site's and stands in it not yet."""
+    place, text = written.resolve(), config.read_text(encoding="utf-8")
+    if not place.is_relative_to(config.resolve().parent):
+        return
+    name = place.relative_to(config.resolve().parent).as_posix()
+    if f'"{name}"' not in text:
+        config.write_text(text.replace(BEHIND, f'{BEHIND}    {{ "Performance" = "{name}" }},\n', 1), encoding="utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=", ".join(NAMES))
@@ -98,6 +111,7 @@ def main() -> int:
         print("\n" + "\n".join(table()))
     if chosen.page is not None:
         chosen.page.write_text(page(quick=chosen.quick), encoding="utf-8")
+        list_page(chosen.page, ROOT / "docs" / "site.toml")
     return 1 if failed else 0
 
 

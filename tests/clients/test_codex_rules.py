@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -421,3 +424,24 @@ def test_where_the_total_begins_anew_an_odd_event_counts_as_far_as_it_can_be_rea
     odd = usage(40) | {"output_tokens": "many"}
     rows = taken(reader(), meta(), counted(usage(900, 0, 90), usage(900, 0, 90)), counted(usage(50, 0, 5), odd, 11))
     assert total(rows).total == 990 + 40
+
+
+def test_what_unpacks_rollouts_is_imported_where_a_packed_one_is_read_and_not_before(tmp_path):
+    plain = rollout(tmp_path, "sessions/" + NAME, lines(meta(), counted(usage(7), usage(7))))
+    packed = rollout(tmp_path, "sessions/" + NAME + ".zst", zstandard.compress(plain.read_bytes()))
+    program = (
+        "import sys; from pathlib import Path; import tallygate.app, tallygate.entrypoints.hook_dispatcher;"
+        "from tallygate.clients.codex.transcripts import read;"
+        "from tallygate.clients.reading.files import TranscriptFile;"
+        "unpackers = {'zstandard', 'compression.zstd'};"
+        "rows = lambda path: sum(len(b.rows) for b in read(TranscriptFile('codex', Path(path))));"
+        "found = [(rows(path), bool(unpackers & {*sys.modules})) for path in sys.argv[1:]]; print(found)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(plain), str(packed)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert done.stdout.strip() == "[(1, False), (1, True)]"

@@ -18,7 +18,7 @@ from tallygate.core.sums import Unread
 from tallygate.core.usage import ModelTotal, SessionCheck
 from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.audit.rebuild import CHECKS_LEFT_OUT, POSITIONS_LEFT_OUT, QUEUE_LEFT_OUT, UNREAD_LEFT_OUT, rebuild
-from tallygate.ledger.sqlite.database import SqliteLedger
+from tallygate.ledger.sqlite.database import PAGE_BYTES, SqliteLedger
 from tallygate.ledger.sqlite.files import FileLock
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
 from tallygate.operations.sessions.ending import end_session
@@ -28,7 +28,7 @@ CHECKED = SessionCheck(
     "claude_code", "client-1", (ModelTotal("dear", Tokens(1, 2, 3, 4, 5), 6, "7"),), "8", True, ("p",)
 )
 TAMPER_TRIGGERS = ("event_never_changes", "event_never_goes", "call_resolves_once")
-PAGE = 4096
+PAGE = PAGE_BYTES
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from importlib import import_module
@@ -20,6 +19,7 @@ from tallygate.clients.program import ClientProgram
 from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts
 from tallygate.core.usage import ReadingRule
+from tallygate.core.values import value
 from tallygate.editing.edits import BEGIN, END, HOOK_TOOL, SERVER, Block, FileEdits
 from tallygate.files import start_of
 
@@ -42,7 +42,7 @@ class InstallScope(StrEnum):
     PROJECT = "project"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TelemetryTarget:
     """Where a client's telemetry is to be sent: the receiver on this machine and the token it asks for."""
 
@@ -50,7 +50,7 @@ class TelemetryTarget:
     token: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class InstallSurroundings:
     """Where an installation takes place. `python` and `hook` are the interpreter and the program of hooks.
 
@@ -83,7 +83,7 @@ class InstallSurroundings:
         return self.project
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Requirements:
     """Everything that one client needs in one scope, and what the user has to do or know."""
 
@@ -91,7 +91,7 @@ class Requirements:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Obstacle:
     """Something that keeps a client's hooks from running, and what the user does about it.
 
@@ -126,7 +126,7 @@ def nothing_beside(_: InstallSurroundings) -> Obstacle | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Deferred(Generic[T]):
     """Something of a client that is imported where it is used: what reads transcripts takes longer than a command."""
 
@@ -138,7 +138,7 @@ class Deferred(Generic[T]):
         return cast("T", getattr(import_module(self.module), self.name))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Client:
     """Everything that is true of one client.
 

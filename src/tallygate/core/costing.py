@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
@@ -22,7 +21,7 @@ class Certainty(StrEnum):
     ASSUMED = "assumed"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Split:
     """How much of a sum rests on prices that are not known for the very model; the rest of it is known."""
 
@@ -53,7 +52,7 @@ class Split:
 SURE = Split()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Terms:
     """How a response was served, as far as that moves its price: each as the provider's own word, None where unsaid.
 
@@ -112,7 +111,7 @@ class Tokens:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Rates:
     """Nano-dollars per million tokens of each class; rates, not multipliers, since those differ by model."""
 
@@ -123,7 +122,7 @@ class Rates:
     cache_write_1h_nanos: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ContextTier:
     """Rates that replace the base rates for the whole request once its context is above a size."""
 
@@ -131,7 +130,7 @@ class ContextTier:
     rates: Rates
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Price:
     """Rates of one model at one time, with the basis that is stored beside every cost.
 

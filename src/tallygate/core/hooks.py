@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from tallygate.core.costing import Tokens
 from tallygate.core.guard.fence import Reach
+from tallygate.core.values import value
 
 # --- hooks -----------------------------------------------------------------------------------------------------------
 # What a client's hook tells the gate, and what the gate answers: the one form behind every client's own.
@@ -50,7 +51,7 @@ class SessionOrigin(StrEnum):
 GATED = frozenset({Moment.PROMPT, Moment.MODEL, Moment.TOOL, Moment.TOOLS_DONE, Moment.AGENT_START, Moment.COMPACTION})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class HookFacts:
     """What holds for every hook of one client.
 
@@ -110,7 +111,7 @@ class HookFacts:
 NOBODYS = HookFacts(reserves_at=frozenset())
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class HookEvent:
     """One firing of one hook.
 
@@ -203,7 +204,7 @@ class HookVerdict(StrEnum):
     STOP = "stop"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class HookAnswer:
     """The gate's answer to a hook, in words; every client's own form is made of it.
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import Any
 
 from tallygate.core.errors import LedgerUnavailable
+from tallygate.core.values import value
 
 LOCK_TRACE = '"kind":"lock.'
 # In the note of an event that is put into a ledger for one that is gone.
@@ -40,7 +41,7 @@ class LockKind(StrEnum):
 _ODD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Proven:
     """A limit that the user has signed, and the limit of its rule at that time."""
 
@@ -55,7 +56,7 @@ class Proven:
 Limits = Mapping[str, Proven]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Lock:
     """The lock in force: its public key, since when, and what the user has signed with it.
 
@@ -72,7 +73,7 @@ class Lock:
     heads: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Off:
     """A gate that the user has switched off: nothing is stopped for a while, and everything is counted.
 
@@ -94,7 +95,7 @@ class Off:
         return by_wall and boot == self.boot and 0 <= up_us - self.up_us < length_us
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LockStanding:
     """Whether the limits are locked; where a lock was ended without its passphrase, when, and by whom.
 
@@ -112,7 +113,7 @@ class LockStanding:
     off: Off | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LockEvent:
     """One event: what it says, and whether a public key has signed it where it stands."""
 
@@ -256,7 +257,7 @@ def _changed(event: Mapping[str, Any]) -> tuple[str, int, int, int | None]:
     return str(row["budget_id"]), int(row["before_nanos"]), int(row["limit_nanos"]), None if rule is None else int(rule)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Bounds:
     """What limits may be while they are locked: those of their rules, and what the user has signed beyond."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal, TypeAlias
 
 from tallygate.core import money, words
@@ -18,7 +18,7 @@ DEFAULT_TENANT = "default"
 Quantity: TypeAlias = int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ModeCoverage:
     """Which call modes of a session can bring actual usage."""
 
@@ -141,7 +141,7 @@ class Budget:
         return self.carried + self.spent + self.reserved
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Actor:
     """Who in the client asked: the main agent or a subagent."""
 
@@ -187,7 +187,7 @@ class CallRequest:
         return self.prompt_tokens + self.completion_tokens if self.actual is None else self.actual.total
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RerouteTarget:
     """A model for which switching helps, with its price."""
 
@@ -196,7 +196,7 @@ class RerouteTarget:
     saves_nanos: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Policy:
     """What the user lets the gate do."""
 
@@ -392,7 +392,7 @@ def unit_number(amount: int, unit: str) -> Any:
     return amount if unit in money.COUNTED else money.json_number(amount)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Currency:
     """A currency that somebody speaks of amounts in; `basis` says its rate and day, where answers should name them."""
 
@@ -438,7 +438,7 @@ def of_settings(name: str) -> str:
     return f"{OF_SETTINGS}{name}"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LimitChange:
     """One change of one limit: by which door, by whom, why, and in which session it was made.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -58,7 +57,7 @@ class Link(NamedTuple):
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Break:
     """Where a chain stops being true, and what is wrong there."""
 
@@ -124,7 +123,7 @@ class StatementKind(StrEnum):
         return f"{_PREFIX}{self.value}{_VERSION}"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SlimAttestation:
     """An attestation as a reply carries it.
 
@@ -189,7 +188,7 @@ WAY_OUT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Mark:
     """The event that a ledger ended with, and where it stands in it.
 

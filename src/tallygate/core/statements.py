@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from tallygate.core.errors import ensure
 from tallygate.core.text import shown
+from tallygate.core.values import value
 
 # What the ledger keeps; every sum of it stays inside 64 bits.
 COUNT_MAX = 1_000_000_000_000
@@ -45,7 +46,7 @@ class TokenClass(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BilledTokens:
     """Counts as a bill gives them; None where it does not say, which is never 0.
 
@@ -63,7 +64,7 @@ class BilledTokens:
 NO_TOKENS = BilledTokens()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BillLine:
     """One line of a bill, in the bill's currency.
 
@@ -93,7 +94,7 @@ class BillLine:
     billing: Billing = Billing.METERED
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Bill:
     """One imported bill. It counts once it is complete and until it is deleted; times in microseconds.
 
@@ -119,7 +120,7 @@ class Bill:
         return self.complete_us is not None and self.deleted_us is None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BilledLine:
     """A line that counts, with the bill it stands in."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tallygate.core.costing import Tokens
+from tallygate.core.values import value
 
 # --- unread ----------------------------------------------------------------------------------------------------------
 # What could not be read of clients' files, and about what it may have cost.
@@ -18,7 +19,7 @@ OF_WHOLE_FILES = frozenset({"unreadable_file", "no_regular_file"})
 _WRITTEN_WITHIN_US = 10 * 60 * 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Unread:
     """Records that could not be read, by reason; `unfinished` stand in a last line without an end."""
 
@@ -30,7 +31,7 @@ class Unread:
 TOLD = "telemetry"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UnreadFile:
     """One file with what could not be read of it, and what the rest of its session cost."""
 
@@ -59,7 +60,7 @@ class UnreadFile:
         return -(-self.nanos * self.records(now_us) // self.responses)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UnreadSum:
     """What could not be read of some files together; `nanos` is about what the `estimated` of the records cost.
 
@@ -101,7 +102,7 @@ def unread_sum(files: Iterable[UnreadFile], now_us: int) -> UnreadSum:
     return UnreadSum(count, records, estimated, nanos, why, tuple(paths), told)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ObservedSum:
     """What the responses of one call, or of none, add up to.
 
@@ -120,7 +121,7 @@ class ObservedSum:
 Observed = Mapping[str | None, ObservedSum]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UsageFilter:
     """Which responses a list of usage is about; `until_us` is the first moment after it.
 
@@ -134,7 +135,7 @@ class UsageFilter:
     models: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UsageSum:
     """What responses add up to that share a session, a folder, a model as written and a price; or booked calls.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cached_property
@@ -140,7 +140,7 @@ class ObservedUsage:
         return self.rule.kind in TELEMETRY
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ModelTotal:
     """A client's own sum for one model of one session."""
 
@@ -150,7 +150,7 @@ class ModelTotal:
     cost_text: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionCheck:
     """A client's own statement of a whole session: something to compare with, never usage to add.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tallygate.core.values import value
 
-@dataclass(frozen=True, slots=True)
+
+@value(frozen=True, slots=True)
 class Member:
     """A member of a JSON object. With `yields` one that the user has set stays, and `why` tells the user so."""
 
@@ -19,7 +20,7 @@ class Member:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Hook:
     """A hook in a list of a JSON object, alone (`flat`) or in a group with a matcher."""
 
@@ -36,7 +37,7 @@ class Hook:
         return {**({} if self.matcher is None else {"matcher": self.matcher}), "hooks": [dict(self.entry)]}
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Table:
     """A table of a TOML file."""
 
@@ -44,7 +45,7 @@ class Table:
     values: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Block:
     """Text between markers; `front` comes before it in a file that is made for it."""
 
@@ -52,7 +53,7 @@ class Block:
     front: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Whole:
     """A file of our own. One that is there already and not ours stays: with `keeps` silently."""
 
@@ -63,7 +64,7 @@ class Whole:
 Edit = Member | Hook | Table | Block | Whole
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FileEdits:
     """What one file is to hold; all edits of a file are of one kind. A new file is the user's alone unless `shared`."""
 

@@ -25,7 +25,6 @@ from tallygate.entrypoints.stopping import running
 from tallygate.operations.hooks import Prompts, all_landed, answer_hook
 from tallygate.operations.lock_book import standing_now
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.status_line import status_line
 
 # --- hook desk -------------------------------------------------------------------------------------------------------
 # Where the hooks of every client come in: read by its rules, answered by the gate, put into its words.
@@ -136,6 +135,9 @@ class HookDispatcher:
             asked = StatusInput() if read is None else read(raw, runtime.services.clock_us())
             if workspace is None and asked.folder is not None:
                 runtime = self.runtime_for(Path(asked.folder))
+            # What it looks at is more than all else that a hook needs, and a gate for one hook would import it, too.
+            from tallygate.operations.status_line import status_line
+
             return Reply(line=status_line(runtime, client_stored(client), asked))
         except TallygateError as error:
             return _line(error)

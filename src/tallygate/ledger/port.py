@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from tallygate.core import sums, usage
@@ -74,7 +73,7 @@ class OfTenant(Protocol):
 # What is asked and kept of sessions and their calls.
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ActivityTotals:
     """What a session's calls add up to; amounts in nano-units."""
 
@@ -85,7 +84,7 @@ class ActivityTotals:
     spent_nanos: int = 0  # without what pending ones hold
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SpendShare:
     """One line of what was spent on; of a session whose client's record is read also how many responses."""
 
@@ -95,7 +94,7 @@ class SpendShare:
     responses: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class QueuedLine:
     """A run-log line that is committed in the ledger and not yet on disk."""
 
@@ -162,7 +161,7 @@ class SessionWriter(OfTenant, Protocol):
 # What is asked of budgets and of what counts in them.
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PricedSum:
     """What a session spent on a model at one price."""
 
@@ -171,7 +170,7 @@ class PricedSum:
     nanos: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SpendItem:
     """What some responses or booked calls alike come to: `times` of them cost `usd_nanos` each."""
 
@@ -186,7 +185,7 @@ class SpendItem:
     calls: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Used:
     """What the windows of a budget above the session limit, and when the last of them was asked."""
 
@@ -257,7 +256,7 @@ class StoredUsage:
         return Amount(self.cost_nanos, self.row.tokens.total, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ServedSum:
     """What responses come to that one provider served of a model, at one speed and one price."""
 
@@ -269,7 +268,7 @@ class ServedSum:
     nanos: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Anomaly:
     """What a later row told of a response that was booked already, and when it was seen; it changed nothing."""
 
@@ -281,7 +280,7 @@ class Anomaly:
     seen_us: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class KeptCheck:
     """A client's own total of a session of its own, when it was read, and what the ledger has of that session."""
 
@@ -399,7 +398,7 @@ class BillReader(OfTenant, Protocol):
 # What is asked of the journal, and kept of what is signed.
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class JournalEvent:
     """One event as it is stored, with the hash of the one before it."""
 
@@ -410,7 +409,7 @@ class JournalEvent:
     previous: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Due:
     """Something to be stated of an event, and signed after the event's commit."""
 
@@ -435,7 +434,7 @@ class Due:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StoredAttestation:
     """One attestation as it is stored; without an envelope it is due."""
 

@@ -33,6 +33,7 @@ from tallygate.core.model import DEFAULT_TENANT, Budget, Policy, Session
 from tallygate.core.places import Place, as_written
 from tallygate.core.plan import PlanRule
 from tallygate.core.text import shown
+from tallygate.core.values import value
 from tallygate.core.words import BudgetMode, client_name
 from tallygate.ledger import port
 from tallygate.operations.lock_book import LockBook
@@ -215,7 +216,7 @@ class SessionHead(NamedTuple):
     prices: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Services:
     """The program's own parts, the same whatever work is done.
 
@@ -234,7 +235,7 @@ class Services:
     steady_us: Callable[[], int] = lambda: 0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Workspace:
     """Where work is done, and what the user has set for it.
 
@@ -281,7 +282,7 @@ class Workspace:
     guarded: Callable[[], GuardedFiles] = GuardedFiles
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Caches:
     """What a program remembers while it runs; all of it stands in the ledger, or was told by a hook.
 
@@ -301,7 +302,7 @@ class Caches:
     work_multipliers: dict[str, tuple[int, tuple[int, int, int]]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Runtime:
     """The composed program, at work for somebody: among whose rows, and who acts, in every event (`by`).
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cached_property, lru_cache
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallygate.core.costing import STANDARD, Price, Terms
+from tallygate.core.values import value
 from tallygate.pricing.identifiers import Identifier, Rest, claude_version, identify, shown
 from tallygate.pricing.overlay import AZURE_ZONES, HALF_IN_BATCHES, LONG_CONTEXT, RESELLERS, US_ONLY_SINCE
 from tallygate.pricing.rates import in_proportion, longer, scaled, scaled_like
@@ -42,7 +43,7 @@ _HOST_RANKS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CatalogInfo:
     """Which catalog answers, and how recent its youngest price in force is.
 
@@ -59,7 +60,7 @@ class CatalogInfo:
     notice: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ListedModel:
     """One line of the model list."""
 
@@ -68,7 +69,7 @@ class ListedModel:
     price: Price
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Listing:
     """A catalog entry that an id may mean; a `note` says why it is not certain."""
 

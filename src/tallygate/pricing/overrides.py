@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 from tallygate.core.costing import Price, Rates
 from tallygate.core.errors import SettingsError
 from tallygate.core.places import Place, as_written, meant
+from tallygate.core.values import value
 from tallygate.pricing.identifiers import Identifier, identify, provider_of, shown
 from tallygate.pricing.identity import glob_matches, providers_of, same_model
 from tallygate.pricing.rates import nanos_per_million, scaled
@@ -21,7 +22,7 @@ RATE_MAX = Decimal(1_000_000)
 OWN_SOURCE = "tallygate"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PriceScope:
     """Whose step is priced: rows of the settings may hold for one tenant, one project or one session only.
 
@@ -52,7 +53,7 @@ def _check_match(table: str, match: str, valid_from: date | None, valid_to: date
         raise SettingsError(f"[[{table}]] {shown(match)} ends on {valid_to} but begins on {valid_from}.")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PriceOverride:
     """One `[[price]]`: dollars per million tokens for the ids that match, from and until a day (UTC).
 
@@ -83,7 +84,7 @@ class PriceOverride:
                 raise SettingsError(f"{name} of [[price]] {shown(self.match)} must be $0 to ${RATE_MAX:,}.")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Discount:
     """One `[[discount]]`: list prices of the ids that match are multiplied by this, from and until a day."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha1, sha256
 from importlib import import_module
@@ -20,6 +19,7 @@ from threading import Lock
 from types import FunctionType
 from typing import TYPE_CHECKING
 
+from tallygate.core.values import value
 from tallygate.pricing.identifiers import canonical, family
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ OTHER_FACTOR_PERCENT = 110
 EXACT_CHARACTERS_MAX = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TokenCount:
     """A count and how it was made, such as `tiktoken:o200k_base` or `heuristic:v1 x1.75`."""
 
@@ -41,7 +41,7 @@ class TokenCount:
     method: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _EncodingFile:
     """One published vocabulary: where tiktoken would fetch it and what its bytes must hash to."""
 

@@ -8,7 +8,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +31,7 @@ from tallygate.clients.reading.lines import (
 from tallygate.clients.reading.packed import narrowed, unpacker_of
 from tallygate.core.plan import PlanWindow, last_of_quarters
 from tallygate.core.usage import ObservedUsage, SessionCheck
+from tallygate.core.values import value
 from tallygate.files import open_regular
 
 # --- discovery -------------------------------------------------------------------------------------------------------
@@ -162,7 +163,7 @@ class FileState(StrEnum):
     UNREADABLE = "unreadable"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FilePosition:
     """How far a file was read and what its reader knew there; stored in one transaction with the rows.
 
@@ -197,7 +198,7 @@ class FilePosition:
         return cls(**stored) if isinstance(stored["state"], Mapping) else None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Batch:
     """Rows to store together with the position behind them; storing it twice is harmless."""
 
@@ -210,7 +211,7 @@ class Batch:
     plan: tuple[PlanWindow, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TranscriptFile:
     """A file that may hold usage; `path` is its key for stored positions."""
 
@@ -240,7 +241,7 @@ def nothing_beside(_: Path) -> Iterator[Path]:
     return iter(())
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Transcripts:
     """One client's transcripts: where they lie, which files there are, how one is read.
 
@@ -459,7 +460,7 @@ def read_lines(
             yield nothing(FileState.UNREADABLE)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Tail:
     file: IO[bytes]
     info: os.stat_result

@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeVar
 from tallygate.core.costing import Certainty, Price, Tokens, at_rates
 from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.core.statements import Billing, BillLine, Grain
+from tallygate.core.values import value
 
 # --- rows ------------------------------------------------------------------------------------------------------------
 # What a side has of some usage, by class of tokens, and the buckets in which both sides end.
@@ -267,7 +268,7 @@ _PARTS = (Part.INPUT, Part.CACHE_READ, Part.CACHE_WRITE, Part.OUTPUT, Part.OTHER
 _TICK = timedelta(microseconds=1)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LedgerLine:
     """What was recorded of one response or call, its cost by part.
 
@@ -326,7 +327,7 @@ class Estimate(NamedTuple):
     client: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Billed:
     """One line of a bill in dollars. `unit_nanos` is what its amount was rounded to; no key: it names no model."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 
 from tallygate.core.learning.calibration import LEARNED_AT, MILLION, Expectation, FactorSource
 from tallygate.core.model import Budget, CallRequest, Policy, in_usd
@@ -16,7 +16,7 @@ from tallygate.core.words import Action, CalibrationMode, Pressure, Reason, Usag
 # What operations answer, as plain values; entry points only turn them into their own words and units.
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class DecidingBudget:
     """The budget that decided, with the numbers it decided on."""
 
@@ -102,7 +102,7 @@ class GateAnswer:
 _KEPT = tuple(each.name for each in fields(GateAnswer) if each.name != "attestation")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BudgetState:
     """What a pure read of a session's budgets shows, and what a step that was named would count for.
 
@@ -123,7 +123,7 @@ class BudgetState:
     fault: GateAnswer | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UsageAnswer:
     """The state of a call and its session after usage was recorded or a reservation voided."""
 

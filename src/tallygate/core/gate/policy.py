@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.errors import ensure
@@ -21,6 +21,7 @@ from tallygate.core.model import (
 )
 from tallygate.core.money import COUNTED
 from tallygate.core.plan import PlanStanding
+from tallygate.core.values import value
 from tallygate.core.words import Action, BudgetMode, CheckReason, Pressure, Reason, SpendStatus, UnknownPrice
 
 # --- gate ------------------------------------------------------------------------------------------------------------
@@ -170,7 +171,7 @@ def pressure(budget: Budget | None, percents: tuple[int, int, int] = _BEGIN_PERC
 # What a look at a session's budgets finds, before the next step and after one: rules to be read top to bottom.
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BudgetVerdict:
     """Whether the next step may be made, why, and the budget, or the limit on a plan, that says so."""
 
@@ -231,7 +232,7 @@ def status_of(budgets: tuple[Budget, ...], warn_at_percent: int) -> SpendStatus:
 # Which cheaper model is worth switching to, given that a prompt cache belongs to one model.
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Candidate:
     """A model that may be switched to, with its price now."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from datetime import date, datetime, timedelta, tzinfo
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -33,7 +33,7 @@ PIECES = 30
 _HOUR_US = 3_600_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Window:
     """One window of a period: from its first microsecond to the first one after it; `name` is unique within the period.
 
@@ -132,7 +132,7 @@ class BudgetScope(StrEnum):
 WITHIN = ":in:"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BudgetRule:
     """One budget of the settings: a limit, in a unit, for each window of a period, on everything of a scope.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from tallygate.core.authority import CHANGES_CLIENTS
 from tallygate.core.guard import verbs
@@ -17,6 +17,7 @@ from tallygate.core.guard.launch import LAUNCHERS, launched
 from tallygate.core.guard.nested import Around, NestedClient, leaves, ungated
 from tallygate.core.guard.sql import of_sqlite
 from tallygate.core.shell import WILD, Simple, braced, commands, filled, fits, plain
+from tallygate.core.values import value
 
 # Of a longer command the beginning is judged, and of one with very many names the first.
 COMMAND_CHARS_MAX = 20_000
@@ -26,7 +27,7 @@ _NESTED_MAX = 3
 _SEARCHES = ("rg",)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Edit:
     """What one file is about to become: a whole text, a copy of another file, or what is there with pieces swapped.
 
@@ -47,7 +48,7 @@ class Edit:
         return before
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Reach:
     """What a tool is given: a shell command and where it runs, or the files it is about to write.
 
@@ -67,7 +68,7 @@ def unseen(_: Edit) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class GitTree:
     """The work tree of a git repository: its top, and whether git keeps a file below it, or one in a folder there.
 
@@ -82,7 +83,7 @@ def nowhere(*_: str | None) -> None:
     """There is nothing where nobody can look."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class GuardedFiles:
     """The gate's own files and folders, as full paths, each with the word for it; `home` is what `~` stands for.
 
@@ -117,7 +118,7 @@ class GuardedFiles:
     secrets: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class GuardFinding:
     """What a tool reaches for, in a word; `command` says that it is a command which only the user runs.
 

@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from functools import lru_cache
 from math import exp, isqrt, log
@@ -92,7 +92,7 @@ class Confidence(StrEnum):
     HIGH = "high"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Sample:
     """One reconciled call in nano-dollars: what was said before it was made, and what it cost; all above zero.
 
@@ -538,7 +538,7 @@ class SampleKey:
     model: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StoredSample:
     """One call whose cost came to be known; `agent` is who of its session had asked, "" for the main one."""
 

@@ -25,7 +25,7 @@ from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.events import SqlTables, apply
 from tallygate.ledger.rollups import add_up, begin_anew
 from tallygate.ledger.rows import COLUMNS
-from tallygate.ledger.sqlite.database import SqliteLedger, translated
+from tallygate.ledger.sqlite.database import PAGE_BYTES, SqliteLedger, translated
 from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, migrate, migrations, prepare
 from tallygate.ledger.store.checks import CHECK_COLUMNS
 from tallygate.ledger.store.plan import HISTORY_COLUMNS, PLAN_COLUMNS
@@ -181,6 +181,7 @@ def _made(copy: Path, new: Path, path: Path) -> Rebuilt:
     with closing(_damaged(copy)) as damaged, closing(sqlite3.connect(new, isolation_level=None)) as made:
         ledger_id, created_us = _identity(damaged, path)
         chains = _Chains(ledger_id)
+        made.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         made.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         migrate(made, str(path))
         made.execute("BEGIN")

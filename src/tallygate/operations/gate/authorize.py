@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 
 from tallygate.core.costing import Tokens
@@ -192,7 +192,7 @@ def authorize(rt: Runtime, step: StatedStep) -> GateAnswer:
         return fault_answer(fault, halts=rt.workspace.halt_on_fault)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BudgetChecked:
     """What a look before a step finds; `remaining` is in nano-units of the currency that was asked for.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import takewhile
 
 from tallygate.core.costing import SERVED_HERE, STANDARD, Terms, is_local_runtime
@@ -26,6 +26,7 @@ from tallygate.core.model import HOOK_KEY, NO_RESPONSE, Actor, Amount, Call, Cal
 from tallygate.core.moments import as_datetime
 from tallygate.core.sessions import is_over_limit
 from tallygate.core.usage import UNKNOWN_MODEL, priced_as
+from tallygate.core.values import value
 from tallygate.core.words import Action, ActorType, BudgetMode, CallState, Pressure, Reason
 from tallygate.ledger.port import Reader, SessionReader, StoredUsage, Tx, UsageReader
 from tallygate.operations.budgets.applicable import budgets_now
@@ -58,7 +59,7 @@ GOES_ON = 2
 QUESTION = "permissionRequest"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StepAnswer:
     """The answer to a step, and how pressed its session was at the step before.
 
@@ -77,7 +78,7 @@ class StepAnswer:
     passed: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Ahead:
     """The step that an event leads to, as one look before the decision finds it, with the responses it is told from.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.errors import Conflict, NotFound, present, same_or_conflict, session_ended
@@ -17,6 +17,7 @@ from tallygate.core.gate.wording import nothing_left, standing_of
 from tallygate.core.learning.calibration import CostOrigin
 from tallygate.core.model import NOTHING, Amount, Call, CallRequest, Decision, GateView, in_usd
 from tallygate.core.moments import as_datetime
+from tallygate.core.values import value
 from tallygate.core.words import Action, CallState, Reason, SpendStatus
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, Tx, Value
@@ -37,7 +38,7 @@ from tallygate.pricing.identifiers import identify
 _ONE_OF_EACH = Tokens(1, 1, 1, 1, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UsageReport:
     """What a caller says one call used; classes are disjoint, `correlation` is kept as it came."""
 
@@ -195,7 +196,7 @@ LIVE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CallReport:
     """A step that was made, with what it used."""
 
@@ -214,7 +215,7 @@ class CallReport:
         return None if self.client_key is None else f"recorded:{self.client_key}"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CallRecorded:
     """A step in the books; amounts are in nano-units of the currency that was asked for."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.money import COUNTED, NANOS_PER_UNIT, exact_text
 from tallygate.core.text import in_digits, shown
 from tallygate.core.usage import UNKNOWN_MODEL
+from tallygate.core.values import value
 from tallygate.core.words import AccountingMode, BudgetMode, SessionState, UnknownPrice, UsageChannel
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, SessionReader, Tx, Value
@@ -41,7 +42,7 @@ from tallygate.pricing.exchange import Rate
 # Open a session with its budget, end it with its run-log line.
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Opening:
     """What a session is opened with; what is None takes its default: the channel's coverage, a fresh id."""
 
@@ -63,7 +64,7 @@ class Opening:
     also_client: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class OpenedSession:
     """A new session, with what there is to say about it at once, or the one that has the chosen id already."""
 
@@ -103,7 +104,7 @@ def start_session(rt: Runtime, opening: Opening) -> OpenedSession:
     return OpenedSession(session, every, tighter, price.warning)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Begun:
     """A session that was just written, its own budget, and every budget of sessions that it spends."""
 
@@ -266,7 +267,7 @@ def new_session(rt: Runtime, opening: Opening, session_id: str, at_us: int, pare
 OPEN_LOOKED_AT = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ClientBudget:
     """The session a client's session spends; `continues` names the one whose budget it goes on with."""
 
@@ -409,7 +410,7 @@ def _seen_whole(rt: Runtime, tx: Tx, event: HookEvent) -> bool:
 # Open a session with a chosen id, and book steps that were made without asking before.
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BudgetWanted:
     """A session as an agent asks for it; `limit` is in nano-units of the currency."""
 
@@ -422,7 +423,7 @@ class BudgetWanted:
     also_client: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BudgetStarted:
     """The session, what its own budget's limit is now, and the rate that its costs are converted at."""
 

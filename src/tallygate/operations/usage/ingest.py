@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +41,7 @@ from tallygate.core.usage import (
     terms_of,
     within,
 )
+from tallygate.core.values import value
 from tallygate.ledger.port import Anomaly, Change, Delete, Insert, ProofWriter, StoredUsage, Tx, Update, Value
 from tallygate.ledger.rows import USAGE_ANOMALY, from_usage
 from tallygate.operations.budgets.figures import is_enforced
@@ -58,7 +59,7 @@ REFUSED = "impossible_cost"
 TOTALS_LOOKED_AT = 20
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FileReading:
     """What one look into one file brought: rows, how far it got, what it had to skip, its client's own totals.
 
@@ -79,7 +80,7 @@ class FileReading:
     plan: Sequence[PlanWindow] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class IngestResult:
     """What became of the rows of one reading.
 
