@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.core.gate.test_policy import budget
 from tests.operations.test_hooks import hook, respond
 from tests.world import MINUTE, NANOS
 
 from tallygate.clients.reading.status_line import StatusInput
+from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.hooks import Moment
 from tallygate.core.plan import PlanSource, PlanWindow
 from tallygate.core.status_line import StatusPiece
-from tallygate.operations.status_line import status_line
+from tallygate.operations.status_line import _parts, status_line
 
 ALL = tuple(piece.value for piece in StatusPiece)
 SHOWN = StatusInput("client-1")
@@ -37,6 +41,17 @@ def test_what_is_spent_and_held_and_left_add_up_to_the_limit(world):
     assert amounts[0] + amounts[1] + amounts[2] == amounts[3] == 100
 
 
+MILLS = st.integers(100, 10**7)
+
+
+@given(MILLS, MILLS, MILLS)
+def test_what_is_shown_of_a_budget_comes_to_its_limit_to_the_cent(spent, reserved, left):
+    limit = -(-(spent + reserved + left) // 10) * 10_000_000
+    found = budget(limit=limit, spent=spent * 1_000_000, reserved=reserved * 1_000_000)
+    cents = [int(text.lstrip("$").replace(",", "").replace(".", "")) for text in _parts(found)]
+    assert sum(cents) * 10_000_000 == limit
+
+
 def test_a_session_that_nobody_knows_has_a_line_all_the_same(world):
     assert line(world, StatusInput()) == "tallygate: nothing is known here yet"
     assert line(world, StatusInput("nobody's")) == "tallygate: nothing is known here yet"
@@ -50,6 +65,19 @@ def test_what_the_client_tells_of_its_plan_is_kept_and_shown_while_it_is_true(wo
     assert line(world, StatusInput(), status_show=("plan",)) == "tallygate: 5h 37 % until 15:13"
     world.clock.forward(60 * MINUTE)
     assert line(world, StatusInput(), status_show=("plan",)) == "tallygate: nothing is known here yet"
+
+
+def test_a_ledger_that_somebody_else_holds_costs_no_line(world):
+    hook(world, Moment.PROMPT)
+    at_us = world.clock.at_us
+    told = PlanWindow("claude_code", "", 300, 3750, at_us, None, PlanSource.STATUS_LINE)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("tallygate.operations.status_line.keep_told", _held)
+        assert line(world, StatusInput("client-1", plan=(told,))).endswith("$1.00 left")
+
+
+def _held(*_):
+    raise LedgerUnavailable("Somebody else holds the ledger.", hint="Try again.", code="lock_timeout")
 
 
 def test_today_and_this_month_are_those_of_all_work(world):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from tallygate.clients.reading.status_line import StatusInput
+from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.forecast import at_work, work_left, work_told
 from tallygate.core.gate import policy
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.gate.wording import amounts_of, left_of
 from tallygate.core.model import Budget, Session, in_usd
 from tallygate.core.moments import as_datetime, spoken
-from tallygate.core.money import COUNTED, format_amount, told_apart
+from tallygate.core.money import COUNTED, adding_up, format_amount, told_apart
 from tallygate.core.plan import percent, window_name
 from tallygate.core.status_line import StatusPiece, line_of
 from tallygate.core.turns import turn_told
@@ -54,7 +56,8 @@ def status_line(rt: Runtime, client: str, asked: StatusInput) -> str:
     if asked.session is not None:
         rt.follower.include(client, transcript, asked.session)
     rt.follower.catch_up()
-    keep_told(rt, asked.plan)
+    with suppress(LedgerUnavailable):  # the client tells it again at its next turn
+        keep_told(rt, asked.plan)
     show, width = rt.workspace.status_show, rt.workspace.status_width
     told: dict[str, str] = {}
     with rt.reading() as reader:
@@ -89,15 +92,28 @@ def remaining_text(rt: Runtime, client: str, client_session: str) -> str | None:
 def _spent(shown: _Shown) -> str:
     """What the session has cost, with what is held for a step that is not counted yet."""
     own = own_budget(shown.session, shown.budgets)
-    _, spent, held, _ = told_apart(amounts_of(own), own.unit)
+    spent, held, _ = _parts(own)
     return f"{spent} spent" + (f", {held} held" if own.reserved else "")
+
+
+def _parts(budget: Budget) -> list[str]:
+    """What of a budget is spent, held and left, so that the three come to its limit as they are shown."""
+    limit, *parts = amounts_of(budget)
+    if budget.unit in COUNTED or sum(parts) != limit:
+        return told_apart(amounts_of(budget), budget.unit)[1:]
+    return adding_up(parts, limit, budget.unit)
 
 
 def _left(shown: _Shown) -> str:
     """What the budget that will stop the work has left; of ones that only warn alone the tightest."""
     hard = policy.tightest([each for each in shown.budgets if each.mode is BudgetMode.HARD])
     found = hard or policy.tightest(shown.budgets)
-    return "" if found is None else left_of(found, shown.session, brief=True)
+    if found is None:
+        return ""
+    text = left_of(found, shown.session, brief=True)
+    # Beside what is spent and held the three are to come to the limit.
+    is_own = found.budget_id == shown.session.session_id and found.scope == "session"
+    return f"{_parts(found)[2]}{text[text.index(' of ') :]}" if is_own else text
 
 
 def _context(shown: _Shown) -> str:

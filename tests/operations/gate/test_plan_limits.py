@@ -89,6 +89,13 @@ def test_a_hook_stops_the_client_and_a_soft_limit_is_said_at_the_prompt(limited)
     assert hook(soft, Moment.TOOL, client="codex", session="another").message is None
 
 
+def test_a_plan_that_is_used_up_ends_a_run_as_a_hard_budget_does_also_beside_a_soft_one(limited):
+    world = limited().with_runtime(session_mode="soft", default_mode="soft")
+    tell(world, 9_500, client="claude_code")
+    stopped = hook(world, Moment.PROMPT)
+    assert (stopped.verdict, stopped.ends) == (HookVerdict.STOP, True)
+
+
 def test_what_nobody_knows_is_said_when_a_session_begins_and_not_at_each_step(limited):
     world = limited()
     begun = hook(world, Moment.SESSION_START, client="codex")

@@ -201,8 +201,8 @@ class _HookStep:
 
 
 def _is_hard(rt: Runtime, tx: Tx, session: Session, refused: GateAnswer) -> bool:
-    """Whether a hard budget refuses, or is among those of a session that was refused for something else."""
-    if refused.reason is Reason.BUDGET_EXCEEDED:
+    """Whether a hard budget or a plan refuses, or such a budget is among those of one refused for something else."""
+    if refused.reason in (Reason.BUDGET_EXCEEDED, Reason.PLAN_REACHED, Reason.PLAN_UNKNOWN):
         return True
     return any(budget.mode is BudgetMode.HARD for budget in budgets_now(rt, tx, session, tx.at_us))
 
