@@ -26,7 +26,19 @@ def test_the_version_is_that_of_the_package(run):
 
 # What people do with it   the commands for that
 SECTIONS = {
-    "Every day": ["status", "usage", "sessions", "history", "why", "budget", "off", "on", "sync"],
+    "Every day": [
+        "status",
+        "usage",
+        "sessions",
+        "history",
+        "why",
+        "budget",
+        "off",
+        "on",
+        "export",
+        "sync",
+        "dashboard",
+    ],
     "Set-up": ["init", "uninstall", "doctor", "trust", "lock", "unlock", "demo", "import-l6e"],
     "Prices and bills": ["prices", "estimate", "calibrate", "import", "drift"],
     "Proof": ["verify", "attest", "keys", "backup", "restore", "ledger"],
