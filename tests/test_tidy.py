@@ -329,6 +329,14 @@ STARTERS = {
 STARTS = re.compile(r"subprocess\.(?:run|Popen|call|check_\w+)\(|os\.(?:system|popen|exec\w+|spawn\w+)\(|fork\(")
 
 
+def test_one_module_alone_draws_on_the_whole_terminal() -> None:
+    """What it needs is installed on demand."""
+    users = {
+        inside(path) for path in SOURCES if re.search(r"^\s*(?:from|import) textual\b", path.read_text(), re.MULTILINE)
+    }
+    assert users == {"entrypoints/watching.py"}
+
+
 def test_no_program_is_started_but_this_one_and_git_never_is() -> None:
     texts = {inside(path): path.read_text(encoding="utf-8") for path in SOURCES}
     starting = {name for name, text in texts.items() if STARTS.search(text)}

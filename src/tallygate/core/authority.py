@@ -83,6 +83,7 @@ FREE: Mapping[str, str] = {
     "usage": "adds what was spent",
     "usage anomalies": "reads",
     "verify": "reads",
+    "watch": "reads; raising and ending ask as their commands do",
     "why": "reads",
 }
 

@@ -121,6 +121,11 @@ def _context(shown: _Shown) -> str:
     return "" if turn is None else turn_told(turn, shown.at_us)
 
 
+def burn_told(rt: Runtime, reader: Reader, session: Session, budgets: tuple[Budget, ...], at_us: int) -> str:
+    """What a session burns by the hour and how long its tightest budget lasts; nothing where that is not known."""
+    return _burn(_Shown(rt, reader, session.client, session, budgets, at_us))
+
+
 def _burn(shown: _Shown) -> str:
     """What the last half hour at work costs by the hour, and how long what is left lasts at that."""
     found = policy.tightest([each for each in shown.budgets if each.unit not in COUNTED])

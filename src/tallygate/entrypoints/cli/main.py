@@ -23,6 +23,7 @@ EPILOG = (
 COMMANDS = {
     "Every day": {
         "status": "status:status",
+        "watch": "watch:watch",
         "usage": "usage:usage",
         "report": "usage:report",
         "sessions": "sessions:sessions",
