@@ -312,7 +312,7 @@ def command(found: click.Command, context: click.Context, often: set[tuple[str, 
             writer.write_dl(own)
     if also := [name for name, _ in rows if (name, _) in often]:
         with writer.section("Also"):
-            writer.write_text(", ".join(also))
+            writer.write_text(", ".join(dict.fromkeys(name.split(" [")[0] for name in also)))
     if context.parent is None:
         found.format_options(context, rest := click.HelpFormatter(width=HELP_WIDTH))
         _, _, groups = rest.getvalue().partition("Show this message and exit.\n")

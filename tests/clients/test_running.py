@@ -37,7 +37,10 @@ def test_a_client_that_runs_since_before_is_named_with_its_process(tmp_path, hom
     with started(tmp_path, home) as process:
         found = unaware(CLAUDE, home, SOON_US)
         assert found is not None
-        assert f"Claude Code runs since before `tallygate init` (process {process.pid})" in found.what
+        assert (
+            f"Claude Code was started before Tallygate was installed (process {process.pid}) and has no gate"
+            in found.what
+        )
         assert (found.to_do, found.comes_next) == ("Restart Claude Code.", True)
         assert unaware(CODEX, home, SOON_US) is None
     assert unaware(CLAUDE, home, SOON_US) is None

@@ -47,8 +47,8 @@ def unaware(client: Client, home: Path, installed_us: int) -> Obstacle | None:
         return None
     which = "process" if len(named) == 1 else "processes"
     what = (
-        f"{client.title} runs since before `tallygate init` ({which} {', '.join(map(str, named))}), "
-        "with no gate of ours: nothing there is stopped"
+        f"{client.title} was started before Tallygate was installed ({which} {', '.join(map(str, named))}) and has no "
+        "gate: nothing there is stopped"
     )
     return Obstacle(what, f"Restart {client.title}.", comes_next=True)
 
