@@ -28,6 +28,7 @@ def test_the_version_is_that_of_the_package(run):
 SECTIONS = {
     "Every day": [
         "status",
+        "watch",
         "usage",
         "sessions",
         "history",
