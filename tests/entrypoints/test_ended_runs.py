@@ -63,7 +63,11 @@ def test_a_run_with_agents_side_by_side_is_ended_when_two_looks_in_a_row_found_n
 
 
 def test_no_step_is_let_through_while_a_run_is_being_ended(ended, monkeypatch):
+    async def at_once(function, *arguments):
+        return function(*arguments)
+
     monkeypatch.setattr(module, "WAIT_S", 30)
+    monkeypatch.setattr(module.anyio.to_thread, "run_sync", at_once)
     dispatcher = Dispatcher(waits=True)
     tool = module.hook_tool(dispatcher, ends=1)
     seen = []

@@ -306,6 +306,10 @@ def test_a_resident_whose_code_was_replaced_or_whose_socket_was_taken_away_takes
         assert made._is_stale()
         os.utime(tmp_path, ns=(began, began))
         assert not made._is_stale()
+        before = code.stat().st_mtime_ns
+        os.utime(code, ns=(1, 1))  # written over where it is
+        assert made._is_stale()
+        os.utime(code, ns=(before, before))
         code.unlink()
         (tmp_path / "code.py").write_text("after, and longer")
         os.utime(tmp_path, ns=(1, 1))
