@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import field
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tallygate.core.costing import Tokens
 from tallygate.core.values import value
@@ -162,3 +164,30 @@ class UsageSum:
     session: str | None = None
     session_id: str | None = None
     folder: str | None = None
+
+
+class Whom(NamedTuple):
+    """Whom something was made for. '' where nobody is told, None where that is not asked.
+
+    A `subagent` may have no name of its own kind; `tool` is '' for the rest, which served none.
+    """
+
+    subagent: int | None = None
+    agent: str | None = None
+    skill: str | None = None
+    branch: str | None = None
+    server: str | None = None
+    tool: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSum:
+    """What something comes to by whom it was made for.
+
+    `found` counts a response with each tool that it served; `responses` and `partial` count it once.
+    """
+
+    whom: Whom
+    found: UsageSum
+    responses: int
+    partial: int

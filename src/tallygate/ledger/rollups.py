@@ -6,11 +6,11 @@ is read from the rows themselves. All of it follows from `usage` and `call`; no 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from tallygate.ledger.events import Row, SqlTables
-from tallygate.ledger.rows import Execute, ExecuteMany, Statements
+from tallygate.ledger.rows import Execute, ExecuteMany, Statements, served_in
 
 QUARTER_US = 900_000_000
 # Before every date that there is: division rounds towards nothing, and a quarter before 1970 is one like any other.
@@ -43,12 +43,39 @@ _CALL_ADDS = (
     "0", "1", "0", "COALESCE(fresh_input, prompt_tokens)", "COALESCE(cache_read, 0)", "COALESCE(cache_write_5m, 0)",
     "COALESCE(cache_write_1h, 0)", "COALESCE(output, completion_tokens)", "0", "0", "booked_nanos", "0", "0",
 )  # fmt: skip
+# The same of shares: whom it was made for, and whether its count is final. A response is shared out among the tools
+# that it served, in equal parts; what cannot be divided goes to the first ones, as `core.attribution.shares` has it.
+DETAIL = ("subagent", "agent", "skill", "branch", "final", "server", "tool")
+SHARES = (
+    "responses", "served", "calls", "fresh_input", "cache_read", "cache_write_5m", "cache_write_1h", "output",
+    "reasoning", "web_searches", "cost_nanos", "missing_output",
+)  # fmt: skip
+_OF_SHARE = (
+    "agent_id IS NOT NULL OR agent_type IS NOT NULL", "COALESCE(agent_type, '')", "COALESCE(skill, '')",
+    "COALESCE(branch, '')", "quality = 'final'", "COALESCE(json_extract(j.value, '$[0]'), '')",
+    "COALESCE(json_extract(j.value, '$[1]'), '')",
+)  # fmt: skip
+_OF_CALL_SHARE = (
+    "actor_type = 'subagent'", "CASE WHEN actor_type = 'subagent' THEN COALESCE(actor_name, actor_id, '') ELSE '' END",
+    "''", "''", "1", "''", "tool_name",
+)  # fmt: skip
+_SHARED = "{0} / n + (COALESCE(j.key, 0) < {0} % n)"
+_USAGE_SHARES = (
+    "COALESCE(j.key, 0) = 0", "j.key IS NOT NULL", "0", *map(_SHARED.format, _USAGE_ADDS[3:11]),
+    _SHARED.format(f"({_USAGE_ADDS[11]})"),
+)  # fmt: skip
+_CALL_SHARES = ("0", "0", "1", *_CALL_ADDS[3:12])
+_SERVED = "CASE WHEN json_valid(served) THEN served END"  # what somebody wrote there by hand breaks no report
+_APART = (
+    f"(SELECT *, MAX(1, COALESCE(json_array_length({_SERVED}), 0)) AS n FROM usage WHERE {{}}) u"
+    f" LEFT JOIN json_each({_SERVED.replace('served', 'u.served')}) j"
+)
 # What of a row its sum rests on: the hold of a call that waits changes with each response, and adds nothing.
 _COUNTED = {
     "usage": frozenset(
         {"client_session", "session_id", "project", "model", "price_id", "at_us", "quality", "estimated_output",
          "cost_nanos", "fresh_input", "cache_read", "cache_write_5m", "cache_write_1h", "output", "reasoning",
-         "web_searches"}
+         "web_searches", "agent_id", "agent_type", "skill", "branch", "served"}
     ),
     "call": frozenset(
         {"booked_nanos", "cost_basis", "model_used", "actual_price_id", "fresh_input", "cache_read", "cache_write_5m",
@@ -56,44 +83,66 @@ _COUNTED = {
     ),
 }  # fmt: skip
 
-_COLUMNS = ("tenant", "quarter", "key", *SUMS, *_SPAN)
-_GROWN = ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMS)
-_ON_CONFLICT = (
-    f" ON CONFLICT (tenant, quarter, key) DO UPDATE SET {_GROWN},"
-    " first_us = MIN(first_us, excluded.first_us), last_us = MAX(last_us, excluded.last_us)"
-)
-UPSERT = f"INSERT INTO rollup ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}){_ON_CONFLICT}"
 _IS_KEY = " AND ".join(f"{name} = :{name}" for name in KEY)
-SELECT_KEY = f"SELECT id FROM rollup_key WHERE tenant = :tenant AND {_IS_KEY}"
-INSERT_KEY = (
-    f"INSERT INTO rollup_key (tenant, {', '.join(KEY)}) VALUES (:tenant, {', '.join(f':{name}' for name in KEY)})"
-)
-_AT = "tenant = :tenant AND quarter = :quarter AND key = :key"
-DELETE_EMPTY = f"DELETE FROM rollup WHERE {_AT} AND responses = 0 AND calls = 0"
-SELECT_STATE = "SELECT whole, usage_upto, call_upto FROM rollup_state"
+_IS_SHARE = " AND ".join(f"{name} = :{name}" for name in DETAIL)
 
 
-def _sums(table: str, of: Sequence[str], adds: Sequence[str], where: str) -> str:
-    """Sums of rows of a table by quarter and by what they are of, as a statement; the tenant stands first."""
-    keys = ", ".join(f"{column} AS {name}" for name, column in zip(KEY, of, strict=True))
-    added = ", ".join(f"SUM({column}) AS {name}" for name, column in zip(SUMS, adds, strict=True))
+class _Kind(NamedTuple):
+    """Sums or shares: the tables they stand in, and how rows make them."""
+
+    table: str
+    names: str  # of what they are of, without what the sums themselves name already
+    of: tuple[str, ...]
+    sums: tuple[str, ...]
+    fresh: tuple[str, str]
+
+
+def _fresh(source: str, of: Sequence[str], sums: Sequence[str], adds: Sequence[str], where: str) -> str:
+    """What rows come to by quarter and by what they are of, as a statement; the tenant stands first."""
+    names = KEY if len(of) == len(KEY) else (*KEY, *DETAIL)
+    keys = ", ".join(f"{column} AS {name}" for name, column in zip(names, of, strict=True))
+    added = ", ".join(f"SUM({column}) AS {name}" for name, column in zip(sums, adds, strict=True))
     return (
         f"SELECT tenant, {_QUARTER} AS quarter, {keys}, {added}, MIN(at_us) AS first_us, MAX(at_us) AS last_us"
-        f" FROM {table} WHERE {where} GROUP BY {', '.join(str(2 + number) for number in range(len(KEY) + 1))}, 1"
+        f" FROM {source}{where} GROUP BY {', '.join(str(2 + number) for number in range(len(of) + 1))}, 1"
     )
 
 
-_FRESH = (
-    _sums("usage", _OF_USAGE, _USAGE_ADDS, "{usage}"),
-    _sums("call", _OF_CALL, _CALL_ADDS, f"{_BOOKED} AND {{call}}"),
+_WHERE_CALL = f" WHERE {_BOOKED} AND {{call}}"
+_SUM = _Kind(
+    "rollup",
+    "rollup_key",
+    KEY,
+    SUMS,
+    (
+        _fresh("usage", _OF_USAGE, SUMS, _USAGE_ADDS, " WHERE {usage}"),
+        _fresh("call", _OF_CALL, SUMS, _CALL_ADDS, _WHERE_CALL),
+    ),
 )
-_SAME_KEY = " AND ".join(f"k.{name} = f.{name}" for name in ("tenant", *KEY))
-INSERT_KEYS = f"INSERT OR IGNORE INTO rollup_key (tenant, {', '.join(KEY)}) SELECT tenant, {', '.join(KEY)} FROM ({{}})"
-INSERT_SUMS = (
-    f"INSERT INTO rollup ({', '.join(_COLUMNS)}) SELECT f.tenant, f.quarter, k.id,"
-    f" {', '.join(f'f.{name}' for name in (*SUMS, *_SPAN))} FROM ({{}}) f CROSS JOIN rollup_key k"
-    f" WHERE {_SAME_KEY}{_ON_CONFLICT}"
+_SHARE = _Kind(
+    "share",
+    "share_key",
+    ("key", *DETAIL),
+    SHARES,
+    (
+        _fresh(_APART.format("{usage}"), (*_OF_USAGE, *_OF_SHARE), SHARES, _USAGE_SHARES, ""),
+        _fresh("call", (*_OF_CALL, *_OF_CALL_SHARE), SHARES, _CALL_SHARES, _WHERE_CALL),
+    ),
 )
+
+
+def _upsert(kind: _Kind, values: str) -> str:
+    columns = ("tenant", "quarter", "key", *kind.sums, *_SPAN)
+    grown = ", ".join(f"{name} = {name} + excluded.{name}" for name in kind.sums)
+    return (
+        f"INSERT INTO {kind.table} ({', '.join(columns)}) {values} ON CONFLICT (tenant, quarter, key) DO UPDATE SET"
+        f" {grown}, first_us = MIN(first_us, excluded.first_us), last_us = MAX(last_us, excluded.last_us)"
+    )
+
+
+_AT = "tenant = :tenant AND quarter = :quarter AND key = :key"
+_NONE_LEFT = {"rollup": "responses = 0 AND calls = 0", "share": "responses = 0 AND served = 0 AND calls = 0"}
+SELECT_STATE = "SELECT whole, usage_upto, call_upto FROM rollup_state"
 SELECT_REACH = "SELECT MAX({id}) FROM (SELECT {id} FROM {table} WHERE {id} > :upto ORDER BY {id} LIMIT :rows)"
 UPDATE_STATE = "UPDATE rollup_state SET usage_upto = :usage, call_upto = :call, whole = :whole"
 # One that is gone may give its number to the next: how far it is done never lies beyond what there is.
@@ -106,20 +155,41 @@ LOWER_STATE = (
 # Of the rows of a ledger of before, in steps; and as they must be, to be held against what is there.
 
 
+def _steps(kind: _Kind, fresh: str) -> tuple[str, str]:
+    """The names of some sums, and the sums themselves, as statements that write them."""
+    values = ", ".join(f"f.{name}" for name in (*kind.sums, *_SPAN))
+    same = " AND ".join(f"k.{name} = f.{name}" for name in ("tenant", *KEY))
+    columns, of = ", ".join(("tenant", *kind.of)), ", ".join(f"f.{name}" for name in kind.of if name != "key")
+    if kind is _SUM:
+        names = f"SELECT tenant, {', '.join(KEY)} FROM ({fresh})"
+        sums = f"SELECT f.tenant, f.quarter, k.id, {values} FROM ({fresh}) f CROSS JOIN rollup_key k WHERE {same}"
+    else:
+        joined = f"FROM ({fresh}) f CROSS JOIN rollup_key k"
+        names = f"SELECT f.tenant, k.id, {of} {joined} WHERE {same}"
+        detail = " AND ".join(f"d.{name} = f.{name}" for name in DETAIL)
+        sums = (
+            f"SELECT f.tenant, f.quarter, d.id, {values} {joined} CROSS JOIN share_key d WHERE {same}"
+            f" AND d.tenant = f.tenant AND d.key = k.id AND {detail}"
+        )
+    return f"INSERT OR IGNORE INTO {kind.names} ({columns}) {names}", _upsert(kind, sums)
+
+
 def add_up(execute: Execute, rows: int) -> bool:
     """Add up some more rows that were there before their sums; whether all are now. Inside a write transaction."""
     whole, *upto = execute(SELECT_STATE, {}).fetchone()
     if whole:
         return True
     reached = []
-    for sql, (table, number), since in zip(_FRESH, (("usage", "id"), ("call", "rowid")), upto, strict=True):
+    for place, (table, number) in enumerate((("usage", "id"), ("call", "rowid"))):
+        since = upto[place]
         row = execute(SELECT_REACH.format(id=number, table=table), {"upto": since, "rows": rows}).fetchone()
         until = row[0]
         reached.append(until)
         if until is not None:
-            fresh = sql.format(**{table: f"{number} > :since AND {number} <= :until"})
-            execute(INSERT_KEYS.format(fresh), {"since": since, "until": until})
-            execute(INSERT_SUMS.format(fresh), {"since": since, "until": until})
+            for kind in (_SUM, _SHARE):
+                fresh = kind.fresh[place].format(**{table: f"{number} > :since AND {number} <= :until"})
+                for sql in _steps(kind, fresh):
+                    execute(sql, {"since": since, "until": until})
     now = [since if until is None else until for since, until in zip(upto, reached, strict=True)]
     is_whole = reached == [None, None]
     execute(UPDATE_STATE, {"usage": now[0], "call": now[1], "whole": int(is_whole)})
@@ -128,32 +198,48 @@ def add_up(execute: Execute, rows: int) -> bool:
 
 def begin_anew(execute: Execute) -> None:
     """Forget all sums: they are added up from the rows again."""
-    for table in ("rollup", "rollup_key"):
+    for table in ("share", "share_key", "rollup", "rollup_key"):
         execute(f"DELETE FROM {table}", {})
     execute(UPDATE_STATE, {"usage": 0, "call": 0, "whole": 0})
 
 
-_KEPT = (
-    f"SELECT r.tenant, r.quarter, {', '.join(f'k.{name}' for name in KEY)},"
+_KEPT = {
+    "rollup": f"SELECT r.tenant, r.quarter, {', '.join(f'k.{name}' for name in KEY)},"
     f" {', '.join(f'r.{name}' for name in (*SUMS, *_SPAN))} FROM rollup r LEFT JOIN rollup_key k"
-    " ON k.id = r.key AND k.tenant = r.tenant"
-)
+    " ON k.id = r.key AND k.tenant = r.tenant",
+    "share": f"SELECT r.tenant, r.quarter, {', '.join(f'k.{name}' for name in KEY)},"
+    f" {', '.join(f'd.{name}' for name in DETAIL)}, {', '.join(f'r.{name}' for name in (*SHARES, *_SPAN))}"
+    " FROM share r LEFT JOIN share_key d ON d.id = r.key AND d.tenant = r.tenant"
+    " LEFT JOIN rollup_key k ON k.id = d.key AND k.tenant = d.tenant",
+}
 
 
-def differing(whole: bool, usage_upto: int, call_upto: int) -> tuple[str, str]:
-    """Two statements: sums that the rows make and that are not there, and sums that are there and no rows make."""
-    fresh = " UNION ALL ".join(
-        sql.format(usage="1" if whole else f"id <= {usage_upto}", call="1" if whole else f"rowid <= {call_upto}")
-        for sql in _FRESH
-    )
-    return f"SELECT * FROM ({fresh}) EXCEPT {_KEPT}", f"{_KEPT} EXCEPT SELECT * FROM ({fresh})"
+class Check(NamedTuple):
+    """Two statements: sums that rows make and that are not there, and sums that are there and no rows make.
+
+    `of` names what they are of, `sums` what they come to, in the order of their columns behind tenant and quarter.
+    """
+
+    table: str
+    of: tuple[str, ...]
+    sums: tuple[str, ...]
+    lacking: str
+    beyond: str
 
 
-def named(row: Sequence[Any]) -> tuple[str, int, dict[str, Any], dict[str, int]]:
-    """A row of these as tenant, quarter, what it is of, and what it comes to."""
-    tenant, quarter, *rest = row
-    of = dict(zip(KEY, rest, strict=False))
-    return tenant, quarter, of, dict(zip((*SUMS, *_SPAN), rest[len(KEY) :], strict=True))
+def checks(whole: bool, usage_upto: int, call_upto: int) -> list[Check]:
+    """What holds all sums against the rows that they are of, as far as these are added up."""
+    found = []
+    for kind in (_SUM, _SHARE):
+        fresh = " UNION ALL ".join(
+            sql.format(usage="1" if whole else f"id <= {usage_upto}", call="1" if whole else f"rowid <= {call_upto}")
+            for sql in kind.fresh
+        )
+        kept = _KEPT[kind.table]
+        of = KEY if kind is _SUM else (*KEY, *DETAIL)
+        lacking, beyond = f"SELECT * FROM ({fresh}) EXCEPT {kept}", f"{kept} EXCEPT SELECT * FROM ({fresh})"
+        found.append(Check(kind.table, of, (*kind.sums, *_SPAN), lacking, beyond))
+    return found
 
 
 # --- read ------------------------------------------------------------------------------------------------------------
@@ -178,6 +264,21 @@ SELECT_OF_CALLS = _READ.format(
 )
 SELECT_FOLDERS = "SELECT DISTINCT folder FROM rollup_key WHERE tenant = :tenant AND booked = 0 AND folder <> ''"
 SELECT_MODELS = "SELECT DISTINCT model FROM rollup_key WHERE tenant = :tenant AND booked = 0"
+_SHARED_COLUMNS = ", ".join(
+    [*(f"k.{name}" for name in KEY), *(f"d.{name}" for name in DETAIL), *(f"r.{name}" for name in (*SHARES, *_SPAN))]
+)
+# Shares of whole quarters, and those of a span as its rows make them, in the same columns.
+SHARED = (
+    f"SELECT {_SHARED_COLUMNS} FROM (SELECT key, {', '.join(f'SUM({name}) AS {name}' for name in SHARES)},"
+    " MIN(first_us) AS first_us, MAX(last_us) AS last_us FROM share WHERE tenant = :tenant AND quarter >= :first"
+    " AND quarter < :end GROUP BY key) r CROSS JOIN share_key d ON d.id = r.key CROSS JOIN rollup_key k ON k.id = d.key"
+    " WHERE k.tenant = :tenant"
+)
+_BETWEEN = "tenant = :tenant AND at_us >= :from_us AND at_us < :until_us"
+SHARED_BETWEEN = " UNION ALL ".join(
+    f"SELECT {', '.join((*KEY, *DETAIL, *SHARES, *_SPAN))} FROM ({sql.format(usage=_BETWEEN, call=_BETWEEN)})"
+    for sql in _SHARE.fresh
+)
 Span = tuple[int, int]
 
 
@@ -210,13 +311,15 @@ Key = tuple[Any, ...]
 _BEFORE_ROW = {
     "usage": (
         "SELECT id, client, client_session, session_id, project, model, price_id, at_us, quality, fresh_input,"
-        " cache_read, cache_write_5m, cache_write_1h, output, reasoning, web_searches, cost_nanos, estimated_output"
+        " cache_read, cache_write_5m, cache_write_1h, output, reasoning, web_searches, cost_nanos, estimated_output,"
+        " agent_id, agent_type, skill, branch, served"
         " FROM usage WHERE tenant = :tenant AND client = :client AND response_key = :response_key"
     ),
     "call": (
         "SELECT rowid, session_id, model_used, model_requested, actual_price_id, price_id, at_us, cost_basis,"
         " fresh_input, prompt_tokens, cache_read, cache_write_5m, cache_write_1h, output, completion_tokens,"
-        " booked_nanos FROM call WHERE tenant = :tenant AND call_id = :call_id"
+        " booked_nanos, actor_type, actor_name, actor_id, tool_name"
+        " FROM call WHERE tenant = :tenant AND call_id = :call_id"
     ),
 }
 _NAMES = {
@@ -224,13 +327,17 @@ _NAMES = {
     for table, sql in _BEFORE_ROW.items()
 }
 _IDENTITY = {"usage": ("client", "response_key"), "call": ("call_id",)}
+_WITHIN = "tenant = :tenant AND at_us >= :from_us AND at_us < :until_us"
+# When the first and the last was of what is left of a sum.
+_SPAN_OF = "SELECT MIN(first_us), MAX(last_us) FROM ({fresh}) WHERE tenant = :tenant AND quarter = :quarter AND {same}"
 SELECT_SPAN = {
-    0: "SELECT MIN(at_us), MAX(at_us) FROM usage WHERE tenant = :tenant AND at_us >= :from_us AND at_us < :until_us"
-    f" AND {' AND '.join(f'{of} = :{name}' for name, of in zip(KEY[1:], _OF_USAGE[1:], strict=True))}",
-    1: "SELECT MIN(at_us), MAX(at_us) FROM call WHERE tenant = :tenant AND at_us >= :from_us AND at_us < :until_us"
-    f" AND {_BOOKED} AND {' AND '.join(f'{of} = :{name}' for name, of in zip(KEY[1:], _OF_CALL[1:], strict=True))}",
+    (kind.table, place): _SPAN_OF.format(
+        fresh=kind.fresh[place].format(usage=_WITHIN, call=_WITHIN),
+        same=_IS_KEY if kind is _SUM else f"{_IS_KEY} AND {_IS_SHARE}",
+    )
+    for kind in (_SUM, _SHARE)
+    for place in (0, 1)
 }
-UPDATE_SPAN = f"UPDATE rollup SET first_us = :first_us, last_us = :last_us WHERE {_AT}"
 
 
 class RolledTables(SqlTables):
@@ -238,7 +345,10 @@ class RolledTables(SqlTables):
 
     def __init__(self, execute: Execute, execute_many: ExecuteMany, columns: Mapping[str, Sequence[str]]) -> None:
         super().__init__(execute, execute_many, columns)
+        # By what the sums and the shares are of together: most responses serve one tool or none.
         self._added: dict[Key, list[int]] = {}
+        # What each tool of several has, which no sum of theirs tells.
+        self._apart: dict[Key, list[list[int]]] = {}
         self._taken: set[Key] = set()
         self._state: tuple[bool, int, int] | None = None
 
@@ -247,20 +357,23 @@ class RolledTables(SqlTables):
         super().insert(tenant, table, row)
         if table == "usage":
             if self._is_whole():
-                self._add(_of_usage(tenant, row), _usage_adds(row), row["at_us"])
+                self._add(_of_usage(tenant, row), _usage_adds(row), row["at_us"], 1)
         elif table == "call" and row["cost_basis"] in _BOOKED_BASES and self._is_whole():
-            self._add(_of_call(tenant, row), _call_adds(row), row["at_us"])
+            self._add(_of_call(tenant, row), _call_adds(row), row["at_us"], 1)
 
     def update(self, tenant: str, table: str, row: Row) -> None:
         """Write columns of a row, and count what that changes."""
-        if table in _COUNTED and not _COUNTED[table].isdisjoint(row):
-            before = self._before(tenant, table, row)
+        if table not in _COUNTED or _COUNTED[table].isdisjoint(row):
             super().update(tenant, table, row)
-            if before is not None:
-                self._take(tenant, table, before)
-                self._put(tenant, table, {**before, **row})
-        else:
-            super().update(tenant, table, row)
+            return
+        before = self._before(tenant, table, row)
+        super().update(tenant, table, row)
+        if before is not None:
+            after = {**before, **row}
+            was, now = self._count(tenant, table, before, -1), self._count(tenant, table, after, 1)
+            # What stays where it was, only with other amounts, leaves the times of its sum as they are.
+            if was is not None and (was != now or before["at_us"] != after["at_us"]):
+                self._taken.add(was)
 
     def delete(self, tenant: str, table: str, row: Row) -> None:
         """Delete a row, and count it no more."""
@@ -269,25 +382,40 @@ class RolledTables(SqlTables):
         if table == "usage" and not self._is_whole():
             self._execute(LOWER_STATE, {})
             self._state = None
-        if before is not None:
-            self._take(tenant, table, before)
+        if before is not None and (key := self._count(tenant, table, before, -1)) is not None:
+            self._taken.add(key)
 
     def write_sums(self) -> None:
         """Write what the rows of an event have added and taken."""
         if not self._added:
             return
-        added, taken = self._added, self._taken
-        self._added, self._taken = {}, set()
+        added, apart, taken = self._added, self._apart, self._taken
+        self._added, self._apart, self._taken = {}, {}, set()
+        sums: dict[Key, list[int]] = {}
+        shares: dict[Key, list[int]] = {}
+        for key, counted in added.items():
+            _join(sums, key[:_DETAIL_AT], counted)
+            for name, share in _shares_of(key, counted, apart.get(key)):
+                _join(shares, name, share)
         ids: dict[Key, int] = {}
-        rows = []
-        for key, sums in added.items():
-            of = key[:-1]
-            if of not in ids:
-                ids[of] = self._id_of(of)
-            rows.append((key[0], key[-1], ids[of], *sums))
-        self._execute_many(UPSERT, rows)
-        for key in taken:
-            self._settle_taken(key, ids[key[:-1]])
+        for key in sums:
+            if (of := key[:-1]) not in ids:
+                ids[of] = self._id_of("rollup_key", KEY, of)
+        for key in shares:
+            if (of := key[: _DETAIL_AT - 1] + key[_DETAIL_AT:]) not in ids:
+                ids[of] = self._id_of(
+                    "share_key", ("key", *DETAIL), (of[0], ids[key[: _DETAIL_AT - 1]], *key[_DETAIL_AT:])
+                )
+        self._execute_many(UPSERT_SUM, [(key[0], key[-1], ids[key[:-1]], *each) for key, each in sums.items()])
+        named = {key: ids[key[: _DETAIL_AT - 1] + key[_DETAIL_AT:]] for key in shares}
+        self._execute_many(
+            UPSERT_SHARE, [(key[0], key[_DETAIL_AT - 1], named[key], *each) for key, each in shares.items()]
+        )
+        if taken:
+            for sum_of in {key[:_DETAIL_AT] for key in taken}:
+                self._settle_taken(_SUM, sum_of, ids[sum_of[:-1]])
+            for share_of in {name for key in taken for name, _ in _shares_of(key, added[key], apart.get(key))}:
+                self._settle_taken(_SHARE, share_of, named[share_of])
 
     def _is_whole(self) -> bool:
         return (self._state or self._read_state())[0]
@@ -309,63 +437,108 @@ class RolledTables(SqlTables):
             return None
         return dict(zip(_NAMES[table], found, strict=True))
 
-    def _put(self, tenant: str, table: str, row: Row) -> None:
+    def _count(self, tenant: str, table: str, row: Row, sign: int) -> Key | None:
+        """Count what a row adds or has added; None where it adds nothing."""
         if table == "usage":
-            self._add(_of_usage(tenant, row), _usage_adds(row), row["at_us"])
-        elif row["cost_basis"] in _BOOKED_BASES:
-            self._add(_of_call(tenant, row), _call_adds(row), row["at_us"])
+            return self._add(_of_usage(tenant, row), _usage_adds(row), row["at_us"], sign)
+        if row["cost_basis"] in _BOOKED_BASES:
+            return self._add(_of_call(tenant, row), _call_adds(row), row["at_us"], sign)
+        return None
 
-    def _take(self, tenant: str, table: str, row: Row) -> None:
-        if table == "call" and row["cost_basis"] not in _BOOKED_BASES:
-            return
-        of, adds = (_of_usage, _usage_adds) if table == "usage" else (_of_call, _call_adds)
-        key = of(tenant, row)
-        self._add(key, [-each for each in adds(row)], row["at_us"])
-        self._taken.add((*key, _quarter(row["at_us"])))
-
-    def _add(self, of: Key, adds: Sequence[int], at_us: int) -> None:
-        key = (*of, _quarter(at_us))
+    def _add(self, key: Key, adds: Sequence[int], at_us: int, sign: int) -> Key:
         known = self._added.get(key)
         if known is None:
-            self._added[key] = [*adds, at_us, at_us]
-            return
-        for number, each in enumerate(adds):
-            if each:
-                known[number] += each
-        known[-2], known[-1] = min(known[-2], at_us), max(known[-1], at_us)
+            known = self._added[key] = [*adds, at_us, at_us] if sign > 0 else [*(-each for each in adds), at_us, at_us]
+        else:
+            for number, each in enumerate(adds):
+                if each:
+                    known[number] += sign * each
+            known[-2], known[-1] = min(known[-2], at_us), max(known[-1], at_us)
+        if len(served := key[-1]) > 1:
+            parts = self._apart.setdefault(key, [[0] * len(_SHARED_SUMS) for _ in served])
+            for place, number in enumerate(_SHARED_SUMS):
+                each, left = divmod(adds[number], len(served))
+                for one, part in enumerate(parts):
+                    part[place] += sign * (each + (one < left))
+        return key
 
-    def _id_of(self, of: Key) -> int:
-        parameters = dict(zip(("tenant", *KEY), of, strict=True))
-        found = self._execute(SELECT_KEY, parameters).fetchone()
-        return int(self._execute(INSERT_KEY, parameters).lastrowid if found is None else found[0])
+    def _id_of(self, table: str, names: Sequence[str], of: Key) -> int:
+        parameters = dict(zip(("tenant", *names), of, strict=True))
+        found = self._execute(SELECT_ID[table], parameters).fetchone()
+        return int(self._execute(INSERT_ID[table], parameters).lastrowid if found is None else found[0])
 
-    def _settle_taken(self, key: Key, number: int) -> None:
+    def _settle_taken(self, kind: _Kind, key: Key, number: int) -> None:
         """Forget a sum of nothing; of what is left of another one say again when the first and the last were."""
-        quarter = key[-1]
+        quarter = key[_DETAIL_AT - 1]
         at = {"tenant": key[0], "quarter": quarter, "key": number}
-        if self._execute(DELETE_EMPTY, at).rowcount:
+        if self._execute(f"DELETE FROM {kind.table} WHERE {_AT} AND {_NONE_LEFT[kind.table]}", at).rowcount:
             return
-        of = dict(zip(("tenant", *KEY), key[:-1], strict=True))
-        booked = of.pop("booked")
+        of = dict(zip(("tenant", *KEY, "quarter", *DETAIL), key, strict=False))
         of |= {"from_us": quarter * QUARTER_US, "until_us": (quarter + 1) * QUARTER_US}
-        first_us, last_us = self._execute(SELECT_SPAN[booked], of).fetchone()
+        first_us, last_us = self._execute(SELECT_SPAN[kind.table, of["booked"]], of).fetchone()
         if first_us is not None:
-            self._execute(UPDATE_SPAN, {**at, "first_us": first_us, "last_us": last_us})
+            span = {"first_us": first_us, "last_us": last_us}
+            self._execute(f"UPDATE {kind.table} SET first_us = :first_us, last_us = :last_us WHERE {_AT}", at | span)
 
 
-def _quarter(at_us: int) -> int:
-    return at_us // QUARTER_US
+UPSERT_SUM = _upsert(_SUM, f"VALUES ({', '.join('?' * (len(SUMS) + 5))})")
+UPSERT_SHARE = _upsert(_SHARE, f"VALUES ({', '.join('?' * (len(SHARES) + 5))})")
+SELECT_ID = {
+    "rollup_key": f"SELECT id FROM rollup_key WHERE tenant = :tenant AND {_IS_KEY}",
+    "share_key": f"SELECT id FROM share_key WHERE tenant = :tenant AND key = :key AND {_IS_SHARE}",
+}
+INSERT_ID = {
+    table: f"INSERT INTO {table} ({', '.join(('tenant', *names))})"
+    f" VALUES ({', '.join(f':{name}' for name in ('tenant', *names))})"
+    for table, names in (("rollup_key", KEY), ("share_key", ("key", *DETAIL)))
+}
+# A key: tenant, what the sum is of, its quarter; behind these what the share is of, but for its tool, and all tools.
+_DETAIL_AT = 1 + len(KEY) + 1
+# Where in the sums those stand that are shared out.
+_SHARED_SUMS = tuple(SUMS.index(name) for name in SHARES[3:])
+_NO_TOOL = (("", ""),)
+
+
+def _join(sums: dict[Key, list[int]], key: Key, more: Sequence[int]) -> None:
+    known = sums.get(key)
+    if known is None:
+        sums[key] = [*more]
+        return
+    first_us, last_us = min(known[-2], more[-2]), max(known[-1], more[-1])
+    for number, each in enumerate(more):
+        known[number] += each
+    known[-2], known[-1] = first_us, last_us
+
+
+def _shares_of(key: Key, counted: Sequence[int], apart: list[list[int]] | None) -> Iterator[tuple[Key, list[int]]]:
+    """What was counted as the share of each tool; each response counts where the first one is."""
+    of, served, responses, calls = key[:-1], key[-1], counted[0], counted[1]
+    span = [counted[-2], counted[-1]]
+    is_call = key[1]
+    for number, tool in enumerate(served or _NO_TOOL):
+        shared = [counted[each] for each in _SHARED_SUMS] if apart is None else apart[number]
+        times = responses if served and not is_call else 0
+        yield (*of, *tool), [0 if number else responses, times, calls, *shared, *span]
 
 
 def _of_usage(tenant: str, row: Row) -> Key:
+    """What a response is counted under."""
     get = row.get
+    kind, served = get("agent_type"), get("served")
     return (
         tenant, 0, row["client"], row["client_session"], get("session_id") or "", get("project") or "", row["model"],
-        row["price_id"],
+        row["price_id"], row["at_us"] // QUARTER_US,
+        int(kind is not None or get("agent_id") is not None), kind or "", get("skill") or "", get("branch") or "",
+        int(row["quality"] == "final"), () if served is None else _tools(served),
     )  # fmt: skip
 
 
+def _tools(served: str) -> tuple[tuple[str, str], ...]:
+    return tuple([(server or "", tool) for server, tool in served_in(served)])
+
+
 def _usage_adds(row: Row) -> list[int]:
+    """What a response adds to its sum."""
     is_final, cost, output = row["quality"] == "final", row["cost_nanos"], row["output"]
     estimated = row.get("estimated_output")
     return [
@@ -376,16 +549,21 @@ def _usage_adds(row: Row) -> list[int]:
 
 
 def _of_call(tenant: str, row: Row) -> Key:
+    """What a booked call is counted under."""
     get = row.get
-    model = get("model_used")
-    price = get("actual_price_id")
+    model, price, is_sub = get("model_used"), get("actual_price_id"), row["actor_type"] == "subagent"
+    name = get("actor_name")
     return (
         tenant, 1, "", "", row["session_id"], "", row["model_requested"] if model is None else model,
-        row["price_id"] if price is None else price,
+        row["price_id"] if price is None else price, row["at_us"] // QUARTER_US,
+        int(is_sub), ((get("actor_id") or "") if name is None else name) if is_sub else "", "", "", 1,
+        (("", row["tool_name"]),),
     )  # fmt: skip
 
 
 def _call_adds(row: Row) -> list[int]:
+    """What a booked call adds to its sum."""
+
     def told(name: str, otherwise: int) -> int:
         found = row.get(name)
         return otherwise if found is None else found

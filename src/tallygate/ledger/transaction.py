@@ -26,6 +26,7 @@ from tallygate.ledger.store.learning import SELECT_LEVELS, SELECT_STATE, Calibra
 from tallygate.ledger.store.plan import PlanReads, PlanWrites
 from tallygate.ledger.store.proof import NEWEST_LOCK, AttestReads, AttestWrites, LockReads
 from tallygate.ledger.store.sessions import LimitReads, ReportReads, TenantReads
+from tallygate.ledger.store.shares import ShareReads
 from tallygate.ledger.store.spending import SpendReads
 from tallygate.ledger.store.usage import SELECT_LAST_SERVED, UsageReads, UsageWrites
 from tallygate.ledger.store.windows import WindowReads
@@ -176,6 +177,7 @@ def _refuse(*_: object) -> NoReturn:
 class StoreReader(
     UsageReads,
     SpendReads,
+    ShareReads,
     CheckReads,
     AttestReads,
     TenantReads,

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.reading_rules import Rule
 from tests.world import MINUTE, make_world, the_user
 
+from tallygate.core.attribution import Served, together
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import TallygateError
 from tallygate.core.usage import ObservedUsage, Quality
@@ -28,6 +29,19 @@ from tallygate.operations.views.usage import UsageWanted, list_usage
 from tallygate.reports.usage import ALWAYS_US, By
 
 ZONES = ["UTC", "Asia/Kathmandu", "Australia/Eucla", "America/St_Johns", "Europe/Amsterdam", "Africa/Monrovia"]
+
+
+TOOLS = [Served(None, "Bash"), Served(None, "Read"), Served("github", "search"), Served("github", "fetch")]
+WHOM = st.fixed_dictionaries(
+    {},
+    optional={
+        "served": st.lists(st.sampled_from(TOOLS), max_size=3).map(together),
+        "agent_id": st.sampled_from(["a1", "a2"]),
+        "agent_type": st.sampled_from(["Explore", "Plan"]),
+        "skill": st.sampled_from(["pdf", "review"]),
+        "branch": st.sampled_from(["main", "topic"]),
+    },
+)
 
 
 def response(world, key, output, *, minutes=0, session="c1", **options):
@@ -66,6 +80,7 @@ def done(world, data, keys):
         output, minutes = data.draw(st.integers(1, 50)), data.draw(st.integers(-40, 40))
         options = {"project": data.draw(st.sampled_from(["/home/me/p", "/home/me/q", None]))}
         options |= {"request_id": request, "estimated_output": data.draw(st.sampled_from([None, 60]))}
+        options |= data.draw(WHOM)
         take(world, response(world, key, output, minutes=minutes, session=session, quality=quality, **options))
     elif what == "telemetry":
         take(world, response(world, f"told-{key}", 5, session=session, rule=Rule.CLAUDE_TELEMETRY, request_id=request))

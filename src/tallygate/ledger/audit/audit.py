@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 from tallygate.core import proof
 from tallygate.core.moments import iso
 from tallygate.ledger.events import KEYS, apply, call_parts, usage_parts
-from tallygate.ledger.rollups import KEY, QUARTER_US, SELECT_STATE, differing, named
+from tallygate.ledger.rollups import QUARTER_US, SELECT_STATE, Check, checks
 from tallygate.ledger.rows import COLUMNS
 from tallygate.ledger.sqlite.files import migrations, statements
 
@@ -538,27 +538,28 @@ def _sums(ledger: AuditableLedger) -> Iterator[AuditFinding]:
     if state is None:
         yield AuditFinding("counters", "rollup_state", "is missing", "a row was deleted")
         return
-    lacking, beyond = (islice(ledger.rows(sql), FINDINGS_MAX) for sql in differing(*state))
-    expected = {(tenant, quarter, *of.values()): sums for tenant, quarter, of, sums in map(named, lacking)}
     meaning = "a sum for reports was edited, or is a fault of the program: `tallygate doctor --rebuild` makes it anew"
-    for row in beyond:
-        tenant, quarter, of, sums = named(row)
-        should = expected.pop((tenant, quarter, *of.values()), None)
-        if should is None:
-            yield AuditFinding("counters", _of_sum(quarter, of), "no response and no call makes it", meaning)
-            continue
-        for name, amount in sums.items():
-            if amount != should[name]:
-                what = f"{name} is {amount}, its responses and calls come to {should[name]}"
-                yield AuditFinding("counters", _of_sum(quarter, of), what, meaning)
-    for _, quarter, *values in expected:
-        of = dict(zip(KEY, values, strict=True))
-        yield AuditFinding("counters", _of_sum(quarter, of), "is missing", meaning)
+    for check in checks(*state):
+        many = len(check.of) + 2
+        lacking, beyond = (islice(ledger.rows(sql), FINDINGS_MAX) for sql in (check.lacking, check.beyond))
+        expected = {row[:many]: row[many:] for row in lacking}
+        for row in beyond:
+            should = expected.pop(row[:many], None)
+            if should is None:
+                yield AuditFinding("counters", _of_sum(check, row), "no response and no call makes it", meaning)
+                continue
+            for name, amount, right in zip(check.sums, row[many:], should, strict=True):
+                if amount != right:
+                    what = f"{name} is {amount}, its responses and calls come to {right}"
+                    yield AuditFinding("counters", _of_sum(check, row), what, meaning)
+        for row in expected:
+            yield AuditFinding("counters", _of_sum(check, row), "is missing", meaning)
 
 
-def _of_sum(quarter: int, of: Mapping[str, Any]) -> str:
-    told = (of["client"], of["client_session"] or of["session_id"], of["model"])
-    return "/".join([f"rollup {iso(quarter * QUARTER_US)}", *(str(each) for each in told if each)])
+def _of_sum(check: Check, row: tuple[Any, ...]) -> str:
+    of = dict(zip(check.of, row[2:], strict=False))
+    told = (of["client"], of["client_session"] or of["session_id"], of["model"], of.get("tool"))
+    return "/".join([f"{check.table} {iso(row[1] * QUARTER_US)}", *(str(each) for each in told if each)])
 
 
 def _name(table: str, key: Key) -> str:

@@ -30,7 +30,7 @@ from tallygate.surroundings import Surroundings
 ROWS_A_COMMIT = 1500
 FILES_A_COMMIT = 250
 # So many responses of a ledger of before are added up at a time, for the same reason.
-SUMMED_A_COMMIT = 5_000
+SUMMED_A_COMMIT = 2_000
 # A process beside this one takes a while to start; below this much to read it does not pay.
 WORTH_A_PROCESS = 16 * 1024 * 1024
 _TRIES = 10
