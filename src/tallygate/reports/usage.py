@@ -70,10 +70,20 @@ class By(StrEnum):
     MODEL = "model"
     CLIENT = "client"
     TENANT = "tenant"
+    AGENT = "agent"
+    SKILL = "skill"
+    MCP = "mcp"
+    TOOL = "tool"
+    BRANCH = "branch"
 
     @property
     def is_period(self) -> bool:
         return self in (By.DAY, By.WEEK, By.MONTH)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it stands for whom a response was made, which has its share of that."""
+        return self in (By.AGENT, By.SKILL, By.MCP, By.TOOL, By.BRANCH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +315,7 @@ def csv_of(names: Sequence[str], lines: Iterable[UsageLine], *, by_model: bool, 
         if by_model:
             rows += [[*keys, cell(model), *_figures(part)] for model, part in line.models.items()]
         else:
-            rows.append([*keys, *_figures(line.whole), len(line.sessions), own])
+            rows.append([*keys, *_figures(line.whole), len(line.sessions) or "", own])
     named = [*names, *(["period"] if periods else []), *(["model"] if by_model else [])]
     whole = [] if by_model else ["sessions", "own_currency"]
     return sheet([*named, *_COUNTS, *_AMOUNTS, "first_at", "last_at", *whole], rows)

@@ -117,10 +117,46 @@ def test_sums_are_what_rows_come_to_whatever_happens_in_any_order(data, tmp_path
     for _ in range(data.draw(st.integers(1, 14))):
         done(world, data, keys)
     assert not world.problems()
-    for by in (By.DAY, By.SESSION, By.PROJECT, By.MODEL):
-        fast, slow = listed(world, by)
+    whole = listed(world, By.MODEL)[0].total.whole
+    for by, also in [*((each, None) for each in By), (By.PROJECT, By.MODEL), (By.TOOL, By.AGENT), (By.SESSION, By.MCP)]:
+        fast, slow = listed(world, by, also=also)
         assert (fast.lines, fast.total) == (slow.lines, slow.total)
+        # Whatever it is asked by, it is the same money, and shares come to it to the nano-unit.
+        assert fast.total.whole == whole
+        assert sum(line.whole.nanos for line in fast.lines) == whole.nanos
+        assert sum(line.whole.tokens.total for line in fast.lines) == whole.tokens.total
+        assert sum(line.whole.exact_nanos for line in fast.lines) == whole.exact_nanos
     world.ledger.close()
+
+
+def shares_of(world, by, **wanted):
+    """Lines by their names, each with its cost in nano-dollars and how many responses had a part in it."""
+    fast, _ = listed(world, by, **wanted)
+    return {line.key: (line.whole.nanos, line.whole.responses) for line in fast.lines}
+
+
+def test_a_response_s_cost_goes_in_equal_parts_to_the_tools_it_served_and_the_rest_is_named(world):
+    bash, search, fetch = Served(None, "Bash"), Served("github", "search"), Served("github", "fetch")
+    take(
+        world,
+        response(world, "r1", 80, served=together([bash, search, fetch]), agent_id="a1", agent_type="Explore"),
+        response(world, "r2", 80, served=(bash,), skill="pdf", branch="main"),
+        response(world, "r3", 80, agent_id="a2"),
+    )
+    [(cost, _)] = set(shares_of(world, By.MODEL).values())
+    each = cost // 3
+    tools = shares_of(world, By.TOOL)
+    assert {key[0]: times for key, (_, times) in tools.items()} == {
+        "Bash": 2, "github/search": 1, "github/fetch": 1, "(rest)": 1
+    }  # fmt: skip
+    assert sum(nanos for nanos, _ in tools.values()) == cost
+    assert tools["(rest)",][0] == each
+    assert {key[0] for key in shares_of(world, By.MCP)} == {"github", "(own tools)", "(rest)"}
+    agents = {("Explore",): (each, 1), ("(conversation)",): (each, 1), ("(subagent)",): (each, 1)}
+    assert shares_of(world, By.AGENT) == agents
+    assert shares_of(world, By.SKILL) == {("pdf",): (each, 1), ("(rest)",): (2 * each, 2)}
+    assert shares_of(world, By.BRANCH) == {("main",): (each, 1), ("(rest)",): (2 * each, 2)}
+    assert (("(subagent)", "(rest)")) in shares_of(world, By.AGENT, also=By.TOOL)
 
 
 @settings(max_examples=20, deadline=None)
@@ -170,6 +206,9 @@ EDITS = {
     "no name of a sum": "DELETE FROM rollup_key",
     "another last time": "UPDATE rollup SET last_us = last_us + 1",
     "not known how far": "DELETE FROM rollup_state",
+    "a dearer share": "UPDATE share SET cost_nanos = cost_nanos + 1",
+    "a share of another tool": "UPDATE share_key SET tool = 'Bash'",
+    "a share is gone": "DELETE FROM share",
 }
 
 
@@ -181,7 +220,7 @@ def test_a_sum_that_was_changed_by_hand_is_named_and_made_again(tmp_path, edit):
     with closing(sqlite3.connect(world.ledger.path)) as by_hand:
         by_hand.execute(EDITS[edit])
         by_hand.commit()
-    assert any(each.where.startswith("rollup") for each in world.problems())
+    assert any(each.where.startswith(("rollup", "share")) for each in world.problems())
     world.ledger.close()
     assert rebuild(world.ledger.path, at_us=world.clock.at_us, lock_timeout_ms=200) is not None
     again = make_world(world.folder)

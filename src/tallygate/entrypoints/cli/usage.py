@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,11 @@ _TITLES = {
     By.MODEL: ("MODEL",),
     By.CLIENT: ("CLIENT",),
     By.TENANT: ("TENANT",),
+    By.AGENT: ("AGENT",),
+    By.SKILL: ("SKILL",),
+    By.MCP: ("MCP",),
+    By.TOOL: ("TOOL",),
+    By.BRANCH: ("BRANCH",),
 }
 _PERIODS = [each.value for each in By if each.is_period]
 _COUNT = click.IntRange(0)
@@ -45,13 +50,35 @@ _GONE_SHOWN = 5
 _INDENT = "\N{BOX DRAWINGS LIGHT UP AND RIGHT} "
 
 
+class _ByChoice(click.Choice[str]):
+    """What a line may stand for, or two of these with a comma between them."""
+
+    name = "by"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        parts = [super(_ByChoice, self).convert(each.strip(), param, ctx) for each in str(value).split(",")]
+        return ",".join(parts)
+
+
+def _keys(named: Sequence[str]) -> tuple[By, ...]:
+    """What a line stands for: one thing or two."""
+    keys = tuple(By(each) for part in named for each in part.split(","))
+    if len(keys) > 2 or len({*keys}) < len(keys):
+        raise click.UsageError("A line stands for one thing, or for two that differ: --by project,model.")
+    if len(keys) == 2 and (period := next((each for each in keys if each.is_period), None)) is not None:
+        other = next(each for each in keys if each is not period)
+        raise click.UsageError(f"For each {period}: --by {other} --period {period}.")
+    return keys
+
+
 @click.group(invoke_without_command=True)
 @click.option(
     "--by",
-    type=click.Choice([each.value for each in By]),
-    default=By.DAY.value,
-    show_default=True,
-    help="What a line stands for.",
+    type=_ByChoice([each.value for each in By]),
+    default=(By.DAY.value,),
+    show_default=By.DAY.value,
+    multiple=True,
+    help="What a line stands for; two of them with a comma between, or --by twice.",
 )
 @click.option("--period", "every", type=click.Choice(_PERIODS), help="Every line anew for each day, week or month.")
 @since_option("Only what was spent")
@@ -73,7 +100,7 @@ def usage(
     ctx: click.Context,
     program: Program,
     *,
-    by: str,
+    by: tuple[str, ...],
     every: str | None,
     since: str | None,
     until: str | None,
@@ -104,12 +131,13 @@ def usage(
         output.aside("`report` is `usage` now; `tallygate usage --by tenant --period month` lists what it listed.")
     if as_csv and as_json:
         raise click.UsageError("Give one of --csv and --json.")
-    if every is not None and By(by).is_period:
-        raise click.UsageError(f"A line is a {by} already: --period goes with --by project, model and the like.")
+    what = _keys(by)
+    if every is not None and what[0].is_period:
+        raise click.UsageError(f"A line is a {what[0]} already: --period goes with --by project, model and the like.")
     if as_csv and ctx.get_parameter_source("limit") is click.core.ParameterSource.DEFAULT:
         limit = _LINES_MAX  # a table is read by people, a sheet is to hold everything
     settings = program.settings()
-    time_zone, what = shown_zone(settings), By(by)
+    time_zone = shown_zone(settings)
     zone = zone_of(time_zone)
     with first_look(program, settings, reading=syncing, clients=clients) as app:
         rt = app.runtime
@@ -122,19 +150,22 @@ def usage(
             model=model,
             every=None if every is None else By(every),
             tenant=tenant,
+            also=what[1] if len(what) > 1 else None,
         )
-        view = list_usage(rt, chosen, by=what, zone=zone, limit=limit)
+        view = list_usage(rt, chosen, by=what[0], zone=zone, limit=limit)
         last = (
             None
             if view.lines
-            else list_usage(rt, replace(chosen, from_us=-ALWAYS_US, until_us=now + 1), by=By.MODEL, zone=zone, limit=1)
+            else list_usage(
+                rt, replace(chosen, also=None, from_us=-ALWAYS_US, until_us=now + 1), by=By.MODEL, zone=zone, limit=1
+            )
         )
     if as_json:
         output.document(_json(view, chosen, what, time_zone, breakdown=breakdown))
         return
     if as_csv:
-        names = [title.lower() for title in _TITLES[what]]
-        by_model = breakdown and what is not By.MODEL
+        names = [title.lower() for title in _titles(what)]
+        by_model = breakdown and By.MODEL not in what
         click.echo(csv_of(names, view.lines, by_model=by_model, periods=every is not None), nl=False)
         _notes(view)
     elif view.lines:
@@ -303,34 +334,38 @@ class _Listed:
     own: str | None = None
 
 
-def _rows(view: UsageView, by: By, *, breakdown: bool) -> Iterator[_Listed]:
+def _titles(by: Sequence[By]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(title for each in by for title in _TITLES[each]))
+
+
+def _rows(view: UsageView, by: Sequence[By], *, breakdown: bool) -> Iterator[_Listed]:
     """The lines and their total, each with its models below it where these are asked for; what is shown adds up."""
-    width = len(_TITLES[by])
+    width = len(_titles(by))
     costs = [line.whole.nanos for line in view.lines]
     texts = [*adding_up(costs, view.total.whole.nanos), format_amount(view.total.whole.nanos)]
     for line, text in zip([*view.lines, view.total], texts, strict=True):
-        names = ("total", "")[:width] if line is view.total else line.key
+        names = ("total", *[""] * (width - 1)) if line is view.total else line.key
         own = ", ".join(format_amount(nanos, currency) for currency, nanos in line.by_currency().items())
         yield _Listed(
             [output.safe(name) if name != "" else "" for name in names], line.period, line.whole, text, own or None
         )
-        if breakdown and by is not By.MODEL:
+        if breakdown and By.MODEL not in by:
             parts = adding_up([part.nanos for part in line.models.values()], line.whole.nanos)
             for (model, part), cost in zip(line.models.items(), parts, strict=True):
                 yield _Listed([""] * (width - 1) + [_INDENT + output.safe(model or None)], line.period, part, cost)
 
 
-def _table(view: UsageView, by: By, time_zone: str, *, breakdown: bool) -> None:
+def _table(view: UsageView, by: Sequence[By], time_zone: str, *, breakdown: bool) -> None:
     rows = [*_rows(view, by, breakdown=breakdown)]
     parts = [row.part for row in rows]
-    titles = _TITLES[by]
+    titles = _titles(by)
     moments = [line.whole.first_us for line in view.lines]
-    if by.is_period:
+    if by[0].is_period:
         titles = (output.zoned(titles[0], moments, time_zone),)
     columns = [_names(title, [row.names[number] for row in rows]) for number, title in enumerate(titles)]
     if any(row.period for row in rows):
         columns.append(output.words(output.zoned("PERIOD", moments, time_zone), [row.period for row in rows]))
-    if by is By.SESSION:
+    if By.SESSION in by:
         last = output.zoned("LAST", [part.last_us for part in parts], time_zone)
         columns.append(output.words(last, [output.when(part.last_us, time_zone)[2:] for part in parts]))
     columns.append(output.going(2, output.numbers("RESP", [part.responses for part in parts])))
@@ -391,9 +426,9 @@ def _notes(view: UsageView) -> None:
             output.aside(f"{text}. `tallygate prices MODEL` shows what to put into the settings.")
 
 
-def _json(view: UsageView, chosen: UsageWanted, by: By, time_zone: str, *, breakdown: bool) -> dict[str, Any]:
+def _json(view: UsageView, chosen: UsageWanted, by: Sequence[By], time_zone: str, *, breakdown: bool) -> dict[str, Any]:
     return {
-        "by": by.value,
+        "by": ",".join(by),
         "period": None if chosen.every is None else chosen.every.value,
         "time_zone": time_zone,
         "currency": "USD",
@@ -401,18 +436,18 @@ def _json(view: UsageView, chosen: UsageWanted, by: By, time_zone: str, *, break
         "hidden_lines": view.hidden,
         "total": part_json(view.total.whole)
         | _whole_json(view.total)
-        | ({"models": _models_json(view.total)} if breakdown and by is not By.MODEL else {}),
+        | ({"models": _models_json(view.total)} if breakdown and By.MODEL not in by else {}),
         "unread": unread_json(view.unread),
         **view.anomalies.stated(),
     }
 
 
-def _line_json(line: UsageLine, by: By, *, breakdown: bool) -> dict[str, Any]:
-    names = [title.lower() for title in _TITLES[by]]
+def _line_json(line: UsageLine, by: Sequence[By], *, breakdown: bool) -> dict[str, Any]:
+    names = [title.lower() for title in _titles(by)]
     found = dict(zip(names, line.key, strict=True)) | part_json(line.whole) | _whole_json(line)
     if line.period is not None:
         found["period"] = line.period
-    if breakdown and by is not By.MODEL:
+    if breakdown and By.MODEL not in by:
         found["models"] = _models_json(line)
     return found
 
@@ -429,7 +464,9 @@ def _whole_json(line: UsageLine) -> dict[str, Any]:
         }
         for rate, nanos in line.own.items()
     ]
-    return {"sessions": len(line.sessions), "own_currency": own}
+    # Shares do not tell how many sessions they are of.
+    sessions = {"sessions": len(line.sessions)} if line.sessions or not line.whole.nanos else {}
+    return {**sessions, "own_currency": own}
 
 
 def _models_json(line: UsageLine) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ _COLUMNS = {"subagent": "subagent", "agent": "agent", "skill": "skill", "branch"
 # One that served several tools is counted with each of them; once it is counted with the first one.
 _TIMES = "CASE WHEN served > 0 THEN served ELSE responses END"
 _SUMS = (
-    f"SUM({_TIMES}), SUM(CASE WHEN final THEN 0 ELSE {_TIMES} END), SUM(responses),"
+    "SUM({times}), SUM(CASE WHEN final THEN 0 ELSE {times} END), SUM(responses),"
     " SUM(CASE WHEN final THEN 0 ELSE responses END), SUM(calls), SUM(fresh_input), SUM(cache_read),"
     " SUM(cache_write_5m), SUM(cache_write_1h), SUM(output), SUM(reasoning), SUM(web_searches), SUM(cost_nanos),"
     " SUM(missing_output), SUM(CASE WHEN final AND NOT booked THEN cost_nanos ELSE 0 END), MIN(first_us), MAX(last_us)"
@@ -48,7 +48,8 @@ class ShareReads(RollupReads):
         session = _SESSION if by_session else "NULL"
         own = "f.session_id" if by_session else f"CASE WHEN f.session_id IN ({_OWN}) THEN f.session_id END"
         folder = "CASE WHEN booked THEN s.project ELSE NULLIF(f.folder, '') END"
-        sql = f"SELECT {columns}, {_CLIENT}, {session}, {own}, {folder}, f.model, f.price_id, {_SUMS}{_FROM}"
+        sql = f"SELECT {columns}, {_CLIENT}, {session}, {own}, {folder}, f.model, f.price_id, "
+        sql += _SUMS.format(times="responses" if tool == "NULL" else _TIMES) + _FROM
         sql += " GROUP BY " + ", ".join(str(1 + number) for number in range(12))
         found: list[Any] = []
         if quarters is not None:

@@ -20,6 +20,7 @@ from tallygate.clients.feed import FileToRead, pieces, pieces_together
 from tallygate.clients.kept import FileKey, KeptReadings, batches_of
 from tallygate.clients.packing import packed
 from tallygate.clients.reading.files import Batch, FileState, TranscriptFile, nothing
+from tallygate.core.attribution import shares
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.gate.lifecycle import CallAnomaly
@@ -28,7 +29,7 @@ from tallygate.core.moments import microseconds
 from tallygate.core.money import AMOUNT_NANOS_MAX
 from tallygate.core.places import Tree
 from tallygate.core.sessions import grown
-from tallygate.core.sums import OF_WHOLE_FILES, Unread, UnreadFile, UsageFilter, UsageSum
+from tallygate.core.sums import OF_WHOLE_FILES, SharedSum, Unread, UnreadFile, UsageFilter, UsageSum, Whom
 from tallygate.core.usage import (
     ObservedUsage,
     Quality,
@@ -93,6 +94,44 @@ def _sum(names: tuple[Any, ...], group: Sequence[ResponseFigures]) -> UsageSum:
         session=session,
         folder=folder,
     )
+
+
+class SharedPart(NamedTuple):
+    """What one tool has of a response, which is counted once with the first of them."""
+
+    figures: ResponseFigures
+    is_first: bool
+
+
+def _parts(
+    each: ResponseFigures, row: ObservedUsage, whom: Collection[str], *, by_session: bool
+) -> Iterator[tuple[tuple[Any, ...], SharedPart]]:
+    """The parts of a response by whom it was made for, each under what the list asks."""
+    is_agent, is_tool = "agent" in whom, not {"mcp", "tool"}.isdisjoint(whom)
+    columns = zip(*[[amount for _, amount in shares(figure, row.served)] for figure in each.figures[1:10]], strict=True)
+    for number, (served, amounts) in enumerate(zip(row.served or (None,), columns, strict=True)):
+        told = Whom(
+            int(row.agent_id is not None or row.agent_type is not None) if is_agent else None,
+            (row.agent_type or "") if is_agent else None,
+            (row.skill or "") if "skill" in whom else None,
+            (row.branch or "") if "branch" in whom else None,
+            ("" if served is None else served.server or "") if is_tool else None,
+            None if not is_tool else "" if served is None else served.tool if "tool" in whom else "*",
+        )
+        session = each.session if by_session else None
+        exact = amounts[-2] if each.figures[0] == 0 else 0
+        part = each._replace(session=session or "", figures=(each.figures[0], *amounts, exact))
+        yield (told, each.client, session, each.project, each.model, each.price_id), SharedPart(part, number == 0)
+
+
+def _shared(names: tuple[Any, ...], parts: Sequence[SharedPart]) -> SharedSum:
+    """What parts add up to that have these names in common."""
+    whom, *of = names
+    once = [each.figures for each in parts if each.is_first]
+    found = _sum(tuple(of), [each.figures for each in parts])
+    if whom.tool is None:
+        found = replace(found, responses=len(once), partial=sum(each.figures[0] for each in once))
+    return SharedSum(whom, found, len(once), sum(each.figures[0] for each in once))
 
 
 class FirstLook:
@@ -271,6 +310,15 @@ class FirstLook:
         for each in self._chosen(chosen):
             groups.setdefault(_together(each), []).append(each)
         return [_sum(names, group) for names, group in groups.items()]
+
+    def shared_sums(self, from_us: int, until_us: int, whom: Collection[str], *, by_session: bool) -> list[SharedSum]:
+        """What the responses of a span add up to by whom they were made for, each tool with its share."""
+        groups: dict[tuple[Any, ...], list[SharedPart]] = {}
+        for key, each in self._counted.items():
+            if from_us <= each.at_us < until_us:
+                for names, part in _parts(each, self._responses[key], whom, by_session=by_session):
+                    groups.setdefault(names, []).append(part)
+        return [_shared(names, parts) for names, parts in groups.items()]
 
     def spend_next(self, from_us: int, until_us: int) -> int | None:
         """When the first response of a span was made."""

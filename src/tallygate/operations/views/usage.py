@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
+from functools import partial
 from itertools import pairwise
+from typing import TypeVar
 
+from tallygate.core.costing import Certainty
 from tallygate.core.places import meant
-from tallygate.core.sums import UnreadFile, UnreadSum, UsageFilter, UsageSum, unread_sum
+from tallygate.core.sums import SharedSum, UnreadFile, UnreadSum, UsageFilter, UsageSum, Whom, unread_sum
 from tallygate.core.words import client_name
 from tallygate.ledger.port import Reader, UsageReader
 from tallygate.operations.budgets.figures import certainties
 from tallygate.operations.runtime import Runtime, every_tenant, in_tenant, tenant_id
 from tallygate.pricing.identity import listed_name, means, one_name
-from tallygate.reports.usage import By, Period, SessionRate, UsageLine, lines_of, ordered, period_of, total_of
+from tallygate.reports.usage import By, Period, SessionRate, UsageLine, line_of, lines_of, ordered, period_of, total_of
 
 # --- unread ----------------------------------------------------------------------------------------------------------
 # What totals leave open: what could not be read of clients' files, and what was told against booked responses.
@@ -80,7 +83,7 @@ class UsageWanted:
 
     `project` is a match for places, as a budget takes it, or a folder with what lies below it. `model` is a match for
     models, or a part of an id. With `every` the lines are listed anew for each day, week or month. Without a tenant,
-    a list by tenant is about all of them, any other about the one here.
+    a list by tenant is about all of them, any other about the one here. With `also` a line stands for two things.
     """
 
     from_us: int
@@ -90,6 +93,7 @@ class UsageWanted:
     model: str | None = None
     every: By | None = None
     tenant: str | None = None
+    also: By | None = None
 
 
 def list_usage(rt: Runtime, wanted: UsageWanted, *, by: By, zone: tzinfo, limit: int) -> UsageView:
@@ -97,24 +101,68 @@ def list_usage(rt: Runtime, wanted: UsageWanted, *, by: By, zone: tzinfo, limit:
     if wanted.tenant is not None:
         chosen = [in_tenant(rt, tenant_id(wanted.tenant))]
     else:
-        chosen = every_tenant(rt) if by is By.TENANT else [rt]
+        chosen = every_tenant(rt) if By.TENANT in (by, wanted.also) else [rt]
     every = by if by.is_period else wanted.every
+    keys = [each for each in (by, wanted.also) if each is not None]
+    if any(each.is_shared for each in keys):
+        return _shared_view(chosen, wanted, keys, zone, limit)
     found: dict[int, list[UsageLine]] = {}
     for each in chosen:
         with each.reading() as reader:
             sure = certainties(reader)
             rates = {name: SessionRate(*rate) for name, rate in reader.session_rates().items()}
-            for period, sums in _periods(_Chosen(each, reader, wanted), every, zone):
-                named = [_named(each, one, by, period.label) for one in sums]
+            asked = _Chosen(each, reader, wanted)
+            for period, sums in _periods(asked, every, zone, asked.sums):
+                named = [_named(each, one, keys, period.label) for one in sums]
                 label = None if every is by else wanted.every and period.label
-                found.setdefault(period.start_us, []).extend(lines_of(named, by, sure, rates, label))
-    with chosen[0].reading() as reader:
+                found.setdefault(period.start_us, []).extend(lines_of(named, _FILED, sure, rates, label))
+    lines = [line for _, of_period in sorted(found.items()) for line in ordered(of_period, by)]
+    return _view(chosen[0], wanted, keys, (lines, total_of(lines)), limit)
+
+
+# Sums are filed under their key before they become lines.
+_FILED = By.FOLDER
+
+
+def _view(
+    rt: Runtime, wanted: UsageWanted, keys: Sequence[By], found: tuple[list[UsageLine], UsageLine], limit: int
+) -> UsageView:
+    """The lines that are shown of all with their total, and what they leave open."""
+    lines, total = found
+    with rt.reading() as reader:
         unread = unread_of(reader, rt.services.clock_us(), wanted.clients)
         anomalies = anomalies_of(reader)
-    lines = [line for _, of_period in sorted(found.items()) for line in ordered(of_period, by)]
-    shown = lines[:limit] if every is None else lines[-limit:]
-    gone = _gone(rt, shown) if by is By.PROJECT else ()
-    return UsageView(shown, len(lines) - len(shown), total_of(lines), unread, anomalies, gone)
+    shown = lines[-limit:] if keys[0].is_period or wanted.every is not None else lines[:limit]
+    gone = _gone(rt, shown) if keys == [By.PROJECT] else ()
+    return UsageView(shown, len(lines) - len(shown), total, unread, anomalies, gone)
+
+
+def _shared_view(
+    chosen: Sequence[Runtime], wanted: UsageWanted, keys: Sequence[By], zone: tzinfo, limit: int
+) -> UsageView:
+    """Lines of whom responses were made for, with their shares, which come to the total exactly.
+
+    A line counts the responses that had a part in it; of all lines together each counts once.
+    """
+    found: dict[int, list[UsageLine]] = {}
+    once: list[UsageSum] = []
+    sure: dict[str, Certainty] = {}
+    rates: dict[str, SessionRate] = {}
+    whom, by_session = [each.value for each in keys if each.is_shared], By.SESSION in keys
+    for each in chosen:
+        with each.reading() as reader:
+            sure |= certainties(reader)
+            rates |= {name: SessionRate(*rate) for name, rate in reader.session_rates().items()}
+            asked = _Chosen(each, reader, wanted)
+            read = partial(asked.shared, whom, by_session=by_session)
+            for period, sums in _periods(asked, wanted.every, zone, read):
+                named = [_named(each, one.found, keys, period.label, one.whom) for one in sums]
+                once += [replace(one.found, responses=one.responses, partial=one.partial) for one in sums]
+                lines = lines_of(named, _FILED, sure, rates, wanted.every and period.label)
+                found.setdefault(period.start_us, []).extend(replace(line, sessions=frozenset()) for line in lines)
+    total = line_of(("total",), (replace(one, model=listed_name(one.model)) for one in once), sure, rates)
+    lines = [line for _, of_period in sorted(found.items()) for line in ordered(of_period, _FILED)]
+    return _view(chosen[0], wanted, keys, (lines, replace(total, sessions=frozenset())), limit)
 
 
 def _gone(rt: Runtime, lines: Iterable[UsageLine]) -> tuple[str, ...]:
@@ -148,6 +196,12 @@ class _Chosen:
         within = replace(self._filter, from_us=from_us, until_us=until_us)
         return [*self.reader.usage_sums(within), *(each for each in booked if self._is_wanted(each))]
 
+    def shared(self, whom: Collection[str], from_us: int, until_us: int, *, by_session: bool) -> list[SharedSum]:
+        """What they add up to in a span, by whom they were made for."""
+        found = self.reader.shared_sums(from_us, until_us, whom, by_session=by_session)
+        narrowed = self._wanted.clients or self._wanted.model is not None or self._wanted.project is not None
+        return [each for each in found if not narrowed or self._is_wanted(each.found)]
+
     def _is_wanted(self, booked: UsageSum) -> bool:
         wanted, clients = self._wanted, {client_name(each) for each in self._wanted.clients}
         if clients and client_name(booked.client or "") not in clients:
@@ -177,26 +231,46 @@ def _models(known: list[str], model: str) -> tuple[str, ...]:
     return tuple(each for each in known if means(model, each) or part in each.lower() or part in one_name(each))
 
 
-def _named(rt: Runtime, each: UsageSum, by: By, period: str) -> UsageSum:
-    """A sum under the one name of what it is of: the project of its folder, its client, its model."""
-    key: tuple[str | None, ...]
+# What stands for whom something was made where its client's record names nobody.
+REST, CONVERSATION, SUBAGENT, OWN_TOOLS = "(rest)", "(conversation)", "(subagent)", "(own tools)"
+
+
+def _named(rt: Runtime, each: UsageSum, keys: Sequence[By], period: str, whom: Whom | None = None) -> UsageSum:
+    """A sum under the names of what it is of: the project of its folder, its client, its model and so on."""
+    model = listed_name(each.model)
+    # A session is told with its client: that stands there once.
+    told = [by for by in keys if by is not By.CLIENT or By.SESSION not in keys]
+    key = [part for by in told for part in _parts_of(rt, replace(each, model=model), by, period, whom or Whom())]
+    return replace(each, key=tuple(key), model=model)
+
+
+def _parts_of(rt: Runtime, each: UsageSum, by: By, period: str, whom: Whom) -> tuple[str | None, ...]:
     client = None if each.client is None else client_name(each.client)
     match by:
-        case By.DAY | By.WEEK | By.MONTH:
-            key = (period,)
         case By.SESSION:
-            key = (client, each.session)
+            return client, each.session
         case By.PROJECT:
-            key = (project_name(rt, each.folder),)
+            return (project_name(rt, each.folder),)
         case By.FOLDER:
-            key = (each.folder,)
+            return (each.folder,)
         case By.CLIENT:
-            key = (client,)
+            return (client,)
         case By.TENANT:
-            key = (rt.tenant,)
+            return (rt.tenant,)
         case By.MODEL:
-            key = ()
-    return replace(each, key=key, model=listed_name(each.model))
+            return (each.model,)
+        case By.AGENT:
+            return (whom.agent or (SUBAGENT if whom.subagent else CONVERSATION),)
+        case By.SKILL:
+            return (whom.skill or REST,)
+        case By.BRANCH:
+            return (whom.branch or REST,)
+        case By.MCP:
+            return (whom.server or (OWN_TOOLS if whom.tool else REST),)
+        case By.TOOL:
+            return (f"{whom.server}/{whom.tool}" if whom.server else whom.tool or REST,)
+        case _:
+            return (period,)
 
 
 def project_name(rt: Runtime, folder: str | None) -> str | None:
@@ -205,14 +279,19 @@ def project_name(rt: Runtime, folder: str | None) -> str | None:
     return None if place is None else place.name
 
 
-def _periods(chosen: _Chosen, every: By | None, zone: tzinfo) -> Iterator[tuple[Period, list[UsageSum]]]:
+T = TypeVar("T")
+
+
+def _periods(
+    chosen: _Chosen, every: By | None, zone: tzinfo, read: Callable[[int, int], list[T]]
+) -> Iterator[tuple[Period, list[T]]]:
     """The periods in which anything was spent, each summed by the ledger between the moments it has in the zone."""
     from_us, end_us = chosen.span
     if every is None:
-        yield Period("", from_us, end_us), chosen.sums(from_us, end_us)
+        yield Period("", from_us, end_us), read(from_us, end_us)
         return
     while (at_us := chosen.reader.spend_next(from_us, end_us)) is not None:
         period = period_of(at_us, every, zone)
         until_us = min(period.end_us, end_us)
-        yield period, chosen.sums(max(from_us, period.start_us), until_us)
+        yield period, read(max(from_us, period.start_us), until_us)
         from_us = until_us
