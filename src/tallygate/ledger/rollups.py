@@ -214,7 +214,7 @@ _KEPT = {
 }
 
 
-class Check(NamedTuple):
+class SumsHeld(NamedTuple):
     """Two statements: sums that rows make and that are not there, and sums that are there and no rows make.
 
     `of` names what they are of, `sums` what they come to, in the order of their columns behind tenant and quarter.
@@ -227,7 +227,7 @@ class Check(NamedTuple):
     beyond: str
 
 
-def checks(whole: bool, usage_upto: int, call_upto: int) -> list[Check]:
+def checks(whole: bool, usage_upto: int, call_upto: int) -> list[SumsHeld]:
     """What holds all sums against the rows that they are of, as far as these are added up."""
     found = []
     for kind in (_SUM, _SHARE):
@@ -238,7 +238,7 @@ def checks(whole: bool, usage_upto: int, call_upto: int) -> list[Check]:
         kept = _KEPT[kind.table]
         of = KEY if kind is _SUM else (*KEY, *DETAIL)
         lacking, beyond = f"SELECT * FROM ({fresh}) EXCEPT {kept}", f"{kept} EXCEPT SELECT * FROM ({fresh})"
-        found.append(Check(kind.table, of, (*kind.sums, *_SPAN), lacking, beyond))
+        found.append(SumsHeld(kind.table, of, (*kind.sums, *_SPAN), lacking, beyond))
     return found
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 from tallygate.core import proof
 from tallygate.core.moments import iso
 from tallygate.ledger.events import KEYS, apply, call_parts, usage_parts
-from tallygate.ledger.rollups import QUARTER_US, SELECT_STATE, Check, checks
+from tallygate.ledger.rollups import QUARTER_US, SELECT_STATE, SumsHeld, checks
 from tallygate.ledger.rows import COLUMNS
 from tallygate.ledger.sqlite.files import migrations, statements
 
@@ -556,7 +556,7 @@ def _sums(ledger: AuditableLedger) -> Iterator[AuditFinding]:
             yield AuditFinding("counters", _of_sum(check, row), "is missing", meaning)
 
 
-def _of_sum(check: Check, row: tuple[Any, ...]) -> str:
+def _of_sum(check: SumsHeld, row: tuple[Any, ...]) -> str:
     of = dict(zip(check.of, row[2:], strict=False))
     told = (of["client"], of["client_session"] or of["session_id"], of["model"], of.get("tool"))
     return "/".join([f"{check.table} {iso(row[1] * QUARTER_US)}", *(str(each) for each in told if each)])
