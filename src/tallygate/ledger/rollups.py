@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tallygate.core.attribution import SERVED_MAX
 from tallygate.ledger.events import Row, SqlTables
 from tallygate.ledger.rows import Execute, ExecuteMany, Statements, served_in
 
@@ -50,25 +51,29 @@ SHARES = (
     "responses", "served", "calls", "fresh_input", "cache_read", "cache_write_5m", "cache_write_1h", "output",
     "reasoning", "web_searches", "cost_nanos", "missing_output",
 )  # fmt: skip
+_TOLD = "CASE WHEN tools THEN COALESCE(json_extract(served, '$[' || j.place || '][{}]'), '') ELSE '' END"
 _OF_SHARE = (
     "agent_id IS NOT NULL OR agent_type IS NOT NULL", "COALESCE(agent_type, '')", "COALESCE(skill, '')",
-    "COALESCE(branch, '')", "quality = 'final'", "COALESCE(json_extract(j.value, '$[0]'), '')",
-    "COALESCE(json_extract(j.value, '$[1]'), '')",
+    "COALESCE(branch, '')", "quality = 'final'", _TOLD.format(0),
+    _TOLD.format(1),
 )  # fmt: skip
 _OF_CALL_SHARE = (
     "actor_type = 'subagent'", "CASE WHEN actor_type = 'subagent' THEN COALESCE(actor_name, actor_id, '') ELSE '' END",
     "''", "''", "1", "''", "tool_name",
 )  # fmt: skip
-_SHARED = "{0} / n + (COALESCE(j.key, 0) < {0} % n)"
+_SHARED = "{0} / n + (j.place < {0} % n)"
 _USAGE_SHARES = (
-    "COALESCE(j.key, 0) = 0", "j.key IS NOT NULL", "0", *map(_SHARED.format, _USAGE_ADDS[3:11]),
+    "j.place = 0", "tools > 0", "0", *map(_SHARED.format, _USAGE_ADDS[3:11]),
     _SHARED.format(f"({_USAGE_ADDS[11]})"),
 )  # fmt: skip
 _CALL_SHARES = ("0", "0", "1", *_CALL_ADDS[3:12])
-_SERVED = "CASE WHEN json_valid(served) THEN served END"  # what somebody wrote there by hand breaks no report
+# What somebody wrote there by hand breaks no report. Whoever verifies a stranger's file lets no table be made of a
+# text, so the places in it are counted.
+_SERVED = "CASE WHEN json_valid(served) THEN served END"
+_PLACES = " UNION ALL SELECT ".join(["SELECT 0 AS place", *map(str, range(1, SERVED_MAX))])
 _APART = (
-    f"(SELECT *, MAX(1, COALESCE(json_array_length({_SERVED}), 0)) AS n FROM usage WHERE {{}}) u"
-    f" LEFT JOIN json_each({_SERVED.replace('served', 'u.served')}) j"
+    f"(SELECT *, MAX(1, MIN(tools, {SERVED_MAX})) AS n FROM (SELECT *, COALESCE(json_array_length({_SERVED}), 0) AS"
+    f" tools FROM usage WHERE {{}})) u CROSS JOIN ({_PLACES}) j ON j.place < u.n"
 )
 # What of a row its sum rests on: the hold of a call that waits changes with each response, and adds nothing.
 _COUNTED = {
