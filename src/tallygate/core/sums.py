@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import field
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tallygate.core.costing import Tokens
@@ -180,7 +179,7 @@ class Whom(NamedTuple):
     tool: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SharedSum:
     """What something comes to by whom it was made for.
 
