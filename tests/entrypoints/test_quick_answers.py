@@ -95,7 +95,7 @@ def talk(folder, lines, *, quickly, waiting=True, change=lambda world: world):
                     while waiting and len(kept.lines) < asked:
                         await kept.more.wait()
 
-        await streams._serve_between(server, messages(), kept, lambda: True, quick)
+        await streams._serve_between(server, messages(), kept, lambda: True, quick=quick)
 
     anyio.run(main)
     os.close(descriptor)
