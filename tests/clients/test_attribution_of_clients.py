@@ -115,13 +115,13 @@ def test_codex_names_a_servers_tool_in_several_ways(name, more, tool, is_usual):
     ("subagent", "kind"),
     [
         ({"thread_spawn": {"parent_thread_id": "p", "agent_role": "explorer", "agent_nickname": "Cicero"}}, "explorer"),
-        ({"thread_spawn": {"parent_thread_id": "p", "agent_role": None, "agent_nickname": "Cicero"}}, "Cicero"),
+        ({"thread_spawn": {"parent_thread_id": "p", "agent_role": None, "agent_nickname": "Cicero"}}, "default"),
         ("review", "review"),
         ({"other": "guardian"}, "guardian"),
         ({"thread_spawn": 5}, None),
     ],
 )
-def test_a_codex_agent_is_of_its_role_or_of_what_it_is_called(subagent, kind):
+def test_a_codex_agent_is_of_its_role_as_its_hooks_have_it(subagent, kind):
     made = meta(source={"subagent": subagent})
     rows = taken(
         rollout(), made, turn("gpt-5.4"), counted(usage(100), usage(100), 50), counted(usage(200), usage(100), 99)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -13,6 +15,7 @@ NAME_MAX = 128
 SERVED_MAX = 16
 _MCP = "mcp__"
 _APART = "__"
+_SIGNS = re.compile(r"[^A-Za-z0-9_*?\[\]-]")
 
 
 class Served(NamedTuple):
@@ -20,6 +23,17 @@ class Served(NamedTuple):
 
     server: str | None
     tool: str
+
+
+class MadeFor(NamedTuple):
+    """Whom a step is taken for, as far as that is known before it: kinds of agents, skills, servers."""
+
+    agents: tuple[str, ...] = ()
+    skills: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
+
+
+NOBODY = MadeFor()
 
 
 def _order(served: Served) -> tuple[str, str]:
@@ -73,6 +87,21 @@ def shares(amount: int, served: Sequence[Served]) -> tuple[tuple[Served | None, 
         return ((None, amount),)
     each, left = divmod(amount, len(among))
     return tuple((one, each + (number < left)) for number, one in enumerate(among))
+
+
+def is_named(name: str, pattern: str) -> bool:
+    """Whether a pattern means a name of an agent, a skill or a server, whichever way they write large letters.
+
+    A server's name stands in the names of tools without signs: `my server` is `my_server` there.
+    """
+    plain = _SIGNS.sub("_", pattern)
+    return any(fnmatchcase(name.casefold(), each.casefold()) for each in (pattern, plain))
+
+
+def servers_named(served: Iterable[Served], pattern: str) -> frozenset[str]:
+    """The servers among some tools that a pattern means."""
+    servers = {each.server for each in served if each.server is not None}
+    return frozenset(each for each in servers if is_named(each, pattern))
 
 
 def share_of_servers(amount: int, served: Sequence[Served], servers: frozenset[str]) -> int:

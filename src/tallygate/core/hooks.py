@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import field
 from enum import StrEnum
 
+from tallygate.core.attribution import MadeFor, label, served_by
 from tallygate.core.costing import Tokens
 from tallygate.core.guard.fence import Reach
 from tallygate.core.values import value
@@ -125,8 +126,9 @@ class HookEvent:
     `answered` is what a person did with a form of ours, and the amount that stands in it.
     `confirms` is a second question for a tool that was asked for already; of a `confirmed` tool there will be one.
     `key_of_response` says that `key` is the same for all tools of one response. A `held` tool was refused before, and
-    waits: it is asked about again. `facts` are those of its client, set by whoever hands the event on, and not by what
-    reads a client's words, so that none can forget them.
+    waits: it is asked about again. `starts_type` is the kind of subagent that a tool is to start, `skill` the skill
+    that it is to use, and `server` whose it is, where its name alone does not tell. `facts` are those of its client,
+    set by whoever hands the event on, and not by what reads a client's words, so that none can forget them.
     """
 
     client: str
@@ -155,12 +157,25 @@ class HookEvent:
     confirmed: bool = False
     key_of_response: bool = False
     held: bool = False
+    starts_type: str | None = None
+    skill: str | None = None
+    server: str | None = None
     facts: HookFacts = field(default=NOBODYS, compare=False, repr=False)
 
     @property
     def reserves(self) -> bool:
         """Whether a model call follows this event with no other hook in between."""
         return self.moment in self.facts.reserves_at
+
+    @property
+    def made_for(self) -> MadeFor:
+        """Whom the step is taken for, as far as the client tells: the agent that asks, and what its tool is of."""
+        own = None if self.agent_id is None else label(self.agent_type)
+        tool = None if self.tool is None else served_by(self.tool)
+        agents = tuple(each for each in (own, self.starts_type) if each is not None)
+        server = self.server or (None if tool is None else tool.server)
+        servers = () if server is None else (server,)
+        return MadeFor(agents, () if self.skill is None else (self.skill,), servers)
 
     @property
     def begins_unasked(self) -> bool:

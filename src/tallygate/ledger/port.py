@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 from tallygate.core import sums, usage
 from tallygate.core.alerts import AlertMark
+from tallygate.core.attribution import Served
 from tallygate.core.bills.lines import Estimate
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.lifecycle import CallAnomaly
@@ -186,6 +187,22 @@ class SpendItem:
 
 
 @value(frozen=True, slots=True)
+class AttributedItem:
+    """Some responses or booked calls alike, with whom they were made for: `times` of them cost `usd_nanos` each."""
+
+    piece: int
+    client: str | None
+    project: str | None
+    session_id: str | None
+    agent_type: str | None
+    skill: str | None
+    served: tuple[Served, ...]
+    usd_nanos: int
+    tokens: int
+    times: int
+
+
+@value(frozen=True, slots=True)
 class Used:
     """What the windows of a budget above the session limit, and when the last of them was asked."""
 
@@ -212,6 +229,9 @@ class BudgetReader(OfTenant, Protocol):
     def windows_used(self) -> list[Used]: ...
     def worktrees(self, folders: Collection[str]) -> list[Tree]: ...
     def projects_worked_in(self) -> tuple[str, ...]: ...
+    def attributed(
+        self, scope: str, from_us: int, until_us: int, size_us: int, *, prices: Collection[str] | None = ...
+    ) -> list[AttributedItem]: ...
     def weighed(
         self,
         scope: str,

@@ -11,6 +11,7 @@ from tallygate.core.authority import Authority, EntryDoor
 from tallygate.core.errors import KeyUnusable, LedgerUnavailable, TallygateError, present
 from tallygate.core.gate import policy
 from tallygate.core.gate.answers import GateAnswer
+from tallygate.core.gate.rules import NAMED, BudgetScope
 from tallygate.core.gate.wording import (
     fault_message,
     held_next,
@@ -258,7 +259,7 @@ def answer_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -
     if event.facts is NOBODYS:  # nothing would be reserved for it, and nobody would know
         raise LookupError(f"the hook {event.name} came without what is known of its client")
     prompts = Prompts() if prompts is None else prompts
-    rt = replace(rt, by=f"hook:{event.client}")
+    rt = replace(rt, by=f"hook:{event.client}", made_for=event.made_for)
     rt.follower.include(
         event.client, None if event.transcript is None else Path(event.transcript), event.client_session
     )
@@ -414,14 +415,18 @@ def _signed(rt: Runtime, ended: list[str]) -> HookAnswer:
 def _gated(rt: Runtime, event: HookEvent, gated: StepAnswer, session: Session) -> HookAnswer:
     answer = gated.answer
     if answer.action is Action.HALT:
-        acts = rt.workspace.interrupts and gated.hard
+        # A budget of a server, a skill or a kind of agent stops what is of that, and the work goes on without it.
+        narrow = _narrow(event, answer)
+        acts = rt.workspace.interrupts and gated.hard and narrow is None
         ends = acts and (gated.goes_on or event.ends_run(again=gated.again))
         waits = ends and event.facts.lands_first and not all_landed(rt, event)
         message = answer.message or ""
         alone = None
         if acts and not ends and event.holds_next:
             alone, message = f"Tallygate: {message}", held_next(message, answer.command)
-        told = HookAnswer(HookVerdict.STOP, f"Tallygate: {message}", ends, again=gated.again, alone=alone)
+        told = HookAnswer(
+            HookVerdict.STOP, f"Tallygate: {message}", ends, narrow is True, again=gated.again, alone=alone
+        )
         held = event.held_s(again=gated.again, goes_on=gated.goes_on) if ends else 0
         anew = ends and event.facts.begins_anew and event.moment is Moment.PROMPT
         last = _never_began(rt, session, answer) if anew else None
@@ -437,6 +442,17 @@ def _gated(rt: Runtime, event: HookEvent, gated: StepAnswer, session: Session) -
     left = "" if answer.remaining_nanos is None else f" {format_amount(answer.remaining_nanos)} is left."
     switch = f" Switching to {answer.target_model} pays." if answer.target_model else ""
     return HookAnswer(message=f"Tallygate: the budget is under {answer.pressure.value} pressure.{left}{switch}")
+
+
+def _narrow(event: HookEvent, answer: GateAnswer) -> bool | None:
+    """Whether a refusal is of one tool alone; None where a budget refuses that limits all of the work.
+
+    An agent whose own kind has nothing left is stopped as a whole, where its client can do that.
+    """
+    scope = "" if answer.binding is None else answer.binding.budget_id.partition(":")[0]
+    if scope not in NAMED:
+        return None
+    return event.moment is Moment.TOOL and (scope != BudgetScope.AGENT or event.starts_type is not None)
 
 
 def _never_began(rt: Runtime, session: Session, answer: GateAnswer) -> str | None:

@@ -13,6 +13,7 @@ from threading import Lock
 from typing import NamedTuple, Protocol
 
 from tallygate.attest.keyring import KeyRing
+from tallygate.core.attribution import NOBODY, MadeFor
 from tallygate.core.costing import Price, basis_of
 from tallygate.core.errors import Conflict, InvalidArgument, LedgerUnavailable, same_or_conflict
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
@@ -308,6 +309,7 @@ class Runtime:
 
     `home` is the program's own tenant while it is among the rows of another, which a caller has named for a session.
     `asked_by` is the client that is connected, where an agent asks; `server_id` the server whose sessions these are.
+    `made_for` is whom the step at hand is taken for, as far as that is known before it.
     """
 
     services: Services
@@ -319,6 +321,7 @@ class Runtime:
     by: str = "tallygate"
     asked_by: str | None = None
     server_id: str | None = None
+    made_for: MadeFor = NOBODY
 
     def reading(self) -> AbstractContextManager[port.Reader]:
         """A view of one moment of the tenant's rows."""

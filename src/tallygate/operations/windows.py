@@ -8,8 +8,10 @@ from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 from tallygate.clients.registry import REGISTRY
+from tallygate.core.attribution import Served, label, served_by
 from tallygate.core.errors import HistoryUnread
 from tallygate.core.gate.rules import (
+    NAMED,
     NEVER,
     PIECES,
     BudgetRule,
@@ -20,14 +22,16 @@ from tallygate.core.gate.rules import (
     piece_of,
     rolling_us,
     rules_of,
+    weighed_in,
     window_of,
     within_of,
 )
 from tallygate.core.model import NOTHING, Amount, Budget, Call, Hold, Session
 from tallygate.core.moments import microseconds
 from tallygate.core.usage import priced_as_standard
-from tallygate.core.words import BudgetMode, CallState
-from tallygate.ledger.port import BudgetReader, Reader, StoredUsage
+from tallygate.core.words import ActorType, BudgetMode, CallState
+from tallygate.ledger import rows
+from tallygate.ledger.port import AttributedItem, BudgetReader, Change, Insert, Reader, StoredUsage, Update
 from tallygate.operations.runtime import PlaceOf, Runtime, on_paper
 from tallygate.pricing.identity import means
 
@@ -49,11 +53,18 @@ class Facts:
 
     def of_call(self, call: Call) -> SpendFacts:
         session = self._session(call.session_id)
-        return self._spent(session, call.asked_by, call.folder, (call.model_used or call.model_requested,))
+        made_for = asked_for(call.actor_type, call.actor_name, call.tool_name)
+        return self._spent(session, call.asked_by, call.folder, (call.model_used or call.model_requested,), made_for)
 
     def of_usage(self, stored: StoredUsage) -> SpendFacts:
         row = stored.row
-        return self._spent(self._session(stored.session_id), row.client, row.project, (priced_as_standard(row),))
+        made_for = (row.agent_type, row.skill, row.served)
+        session = self._session(stored.session_id)
+        return self._spent(session, row.client, row.project, (priced_as_standard(row),), made_for)
+
+    def of_attributed(self, item: AttributedItem) -> SpendFacts:
+        made_for = (item.agent_type, item.skill, item.served)
+        return self._spent(self._session(item.session_id), item.client, item.project, (), made_for)
 
     def of_names(
         self, client: str | None, project: str | None, session_id: str | None, model: str | None
@@ -73,12 +84,15 @@ class Facts:
         client: str | None = None,
         project: str | None = None,
         models: tuple[str, ...] = (),
+        made_for: tuple[str | None, str | None, tuple[Served, ...]] = (None, None, ()),
     ) -> SpendFacts:
+        agent, skill, served = made_for
         clients = (client, *(() if session is None else session.clients))
         folders = self._around(project, None if session is None else session.project)
         if session is not None:
             folders += projects_of(session)
-        return SpendFacts(REGISTRY.names.all_of(clients), folders, models)
+        agents, skills = (() if each is None else (each,) for each in (agent, skill))
+        return SpendFacts(REGISTRY.names.all_of(clients), folders, models, agents, skills, served)
 
     def _around(self, *projects: str | None) -> tuple[str, ...]:
         """What the folders lie in that something was done in; most responses share theirs."""
@@ -88,6 +102,15 @@ class Facts:
             found = tuple(folder for place in places if place is not None for folder in place.around)
             self._folders[projects] = found
         return found
+
+
+def asked_for(
+    actor_type: ActorType, actor_name: str | None, tool_name: str | None
+) -> tuple[str | None, str | None, tuple[Served, ...]]:
+    """Whom a step is taken for, by who asks for it and for which tool."""
+    agent = label(actor_name) if actor_type is ActorType.SUBAGENT else None
+    tool = None if tool_name is None else served_by(tool_name)
+    return agent, None, () if tool is None else (tool,)
 
 
 def projects_of(session: Session) -> tuple[str, ...]:
@@ -150,6 +173,13 @@ def on_record(
     converted = budget.usd_nanos != 1_000_000_000
     placed = within_of(budget.budget_id) is not None
     found: dict[int, int] = {}
+    if budget.scope in NAMED:
+        for item in reader.attributed(budget.scope, span[0], span[1], size_us, prices=prices):
+            spent = facts.of_attributed(item)
+            if counts(budget, spent):
+                amount = weighed_in(budget, spent, Amount(item.usd_nanos, item.tokens, 1)).of(budget)
+                found[item.piece] = found.get(item.piece, 0) + amount * item.times
+        return found
     for each in reader.weighed(budget.scope, span[0], span[1], size_us, apart=converted, placed=placed, prices=prices):
         spent = facts.of_names(each.client, each.project, each.session_id, each.model)
         if counts(budget, spent):
@@ -318,7 +348,7 @@ class OpenWindows:
         budget = begin(self._reader, self._facts, new_window(tenant, name, rule), window.start_us, window.end_us)
         until_us = FOR_EVER_US if window.end_us is None else window.end_us
         changed = sum(
-            sign * amount.of(budget)
+            sign * weighed_in(budget, spent(), amount).of(budget)
             for sign, change in self._changes
             for spent, when_us, amount in (change(),)
             if window.start_us <= when_us < until_us and counts(budget, spent())
@@ -337,7 +367,8 @@ class OpenWindows:
         self._changes.append((sign, lambda: state))
         if not self._periods:
             return {}
-        return {budget.budget_id: sign * amount.of(budget) for budget in self.of(spent(), at_us)}
+        facts = spent()
+        return {b.budget_id: sign * weighed_in(b, facts, amount).of(b) for b in self.of(facts, at_us)}
 
     def add_unseen(self, state: Callable[[], State]) -> bool:
         """Keep something that is new on record for windows that are yet to be made; False where one may be there."""
@@ -406,6 +437,25 @@ def changed_in(windows: OpenWindows, befores: Iterable[State], after: State | No
             for budget_id, more in windows.changed(sign, state).items():
                 found[budget_id] = found.get(budget_id, 0) + more
     return {budget_id: more for budget_id, more in found.items() if more}
+
+
+def budget_change(budget: Budget, at_us: int, *, fresh: bool, moved: bool = False) -> Change:
+    """What the ledger is told of a budget that a call or a response changes."""
+    if budget.head is not None and budget.start_us is not None and (length := rolling_us(budget.period)) is not None:
+        # What is said of a rolling period is when something of it goes; a piece itself has an end like any window.
+        budget = replace(budget, resets_us=budget.start_us + length // PIECES)
+    if fresh:
+        return Insert("budget", rows.from_budget(replace(budget, touched_us=at_us)))
+    counters = rows.budget_counters(budget, at_us)
+    if moved:
+        counters |= {
+            "limit_nanos": budget.limit,
+            "rule_limit": budget.rule_limit,
+            "start_us": budget.start_us,
+            "seed_nanos": budget.seed,
+            "resets_us": budget.resets_us,
+        }
+    return Update("budget", counters)
 
 
 def time_of(stored: StoredUsage) -> int:

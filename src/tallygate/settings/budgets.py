@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, replace
 
 from tallygate.core.errors import SettingsError
-from tallygate.core.gate.rules import SESSION, BudgetRule, BudgetScope
+from tallygate.core.gate.rules import NAMED, SESSION, BudgetRule, BudgetScope
 from tallygate.core.money import CALLS, TOKENS
 from tallygate.core.plan import PlanRule, PlanUnknown
 from tallygate.core.words import BudgetMode
@@ -23,14 +23,19 @@ class _Row:
 
     scope: BudgetScope = setting(
         MISSING, "scope", checks.choice(BudgetScope), '"project"',
-        "What the budget limits: `session`, `project`, `tenant`, `user`, `client`, `model`, `global`, or how much of a"
-        " client's `plan` is used.",
+        "What the budget limits: `session`, `project`, `tenant`, `user`, `client`, `model`, `agent`, `skill`,"
+        " `mcp_server`, `global`, or how much of a client's `plan` is used.",
         required=True,
     )  # fmt: skip
     match: str | None = setting(
         None, "match", checks.text, '"claude-opus-*"',
         "Narrows the scope: a folder, the end of a project's path or a pattern of either, a tenant, a pattern of"
         " clients or models. A model is meant in every spelling; the name of a family (`opus`) means all its models.",
+    )  # fmt: skip
+    name: str | None = setting(
+        None, "name", checks.text, '"Explore"',
+        "Required of an `agent` (a kind of subagent), a `skill` or an `mcp_server`, and of these alone: its name, or a"
+        " pattern.",
     )  # fmt: skip
     usd: int | None = setting(
         None, "limit_usd", checks.amount_nanos, "20.00",
@@ -76,6 +81,8 @@ class _Row:
 
 
 BUDGET = table_of(_Row)
+_EXAMPLES = {BudgetScope.AGENT: "Explore", BudgetScope.SKILL: "release-notes", BudgetScope.MCP_SERVER: "github"}
+_ARTICLES = {BudgetScope.AGENT: "an agent", BudgetScope.SKILL: "a skill", BudgetScope.MCP_SERVER: "an MCP server"}
 
 
 def read_budgets(document: Document, mode: BudgetMode) -> tuple[BudgetRule, ...]:
@@ -98,7 +105,7 @@ def read_plan(document: Document, mode: BudgetMode, within: str | None = None) -
             continue
         if row.window is None:
             raise _wrong(document, path, "a plan lacks its window.", 'Add for example: window = "5h"')
-        given = (row.usd, row.amount, row.currency, row.tokens, row.calls, row.match, row.period)
+        given = (row.usd, row.amount, row.currency, row.tokens, row.calls, row.match, row.name, row.period)
         if any(each is not None for each in given):
             keys = "limits, match and period"
             raise _wrong(document, path, f"{keys} mean nothing for a plan.", "Its limit is at_percent, of a window.")
@@ -125,10 +132,21 @@ def numbered_budgets(document: Document, mode: BudgetMode) -> list[tuple[int, Bu
         if row.scope is BudgetScope.MODEL and row.match is None:
             hint = 'Add for example: match = "claude-opus-*"'
             raise _wrong(document, path, "a budget of a model lacks match.", hint)
+        if row.scope in NAMED and (row.name is None or row.match is not None):
+            hint = f'Write for example: name = "{_EXAMPLES[row.scope]}"'
+            what = "lacks name." if row.name is None else "takes a name, and no match."
+            raise _wrong(document, path, f"a budget of {_ARTICLES[row.scope]} {what}", hint)
+        if row.scope not in NAMED and row.name is not None:
+            raise _wrong(document, path, f"name means nothing for {row.scope.value}.", "Leave name out.")
         if row.scope in (BudgetScope.SESSION, BudgetScope.GLOBAL) and row.match is not None:
             raise _wrong(document, path, f"match means nothing for {row.scope.value}.", "Leave match out.")
         rule = BudgetRule(
-            scope=row.scope, limit=limit, unit=unit, period=period, mode=row.mode or mode, match=row.match
+            scope=row.scope,
+            limit=limit,
+            unit=unit,
+            period=period,
+            mode=row.mode or mode,
+            match=row.name if row.scope in NAMED else row.match,
         )
         found.append((number, rule))
     return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tallygate.core.errors import SettingsError
-from tallygate.core.gate.rules import BudgetRule, BudgetScope
+from tallygate.core.gate.rules import NAMED, BudgetRule, BudgetScope, scope_words
 from tallygate.core.money import COUNTED, exact_text, format_amount, json_number
 from tallygate.core.words import BudgetMode
 from tallygate.settings import sections
@@ -35,7 +35,7 @@ class NamedLimit:
         period = {"session": " a session", "never": " in all"}.get(rule.period, f" a {rule.period}")
         if rule.period.endswith("h"):
             period = f" in {rule.period.removesuffix('h')} hours"
-        whose = "" if rule.match is None else f" for {rule.scope.value} {rule.match}"
+        whose = "" if rule.match is None else f" for {scope_words(rule.scope)} {rule.match}"
         if rule.match is None and rule.scope not in (BudgetScope.SESSION, BudgetScope.USER):
             whose = " for all work" if rule.scope is BudgetScope.GLOBAL else f" for each {rule.scope.value}"
         soft = ", only warns" if rule.mode is BudgetMode.SOFT else ""
@@ -78,7 +78,8 @@ def limits_in(document: Document, paths: Paths) -> list[NamedLimit]:
 def with_limit(document: Document, rule: BudgetRule, *, names_mode: bool) -> str:
     """The file's text with one more limit, at its end."""
     lines = ["[[budget]]", f'scope = "{rule.scope.value}"']
-    lines += [] if rule.match is None else [f"match = {_quoted(rule.match)}"]
+    key = "name" if rule.scope in NAMED else "match"
+    lines += [] if rule.match is None else [f"{key} = {_quoted(rule.match)}"]
     lines += [] if rule.scope is BudgetScope.SESSION else [f'period = "{rule.period}"']
     lines += [f"{key} = {value}" for key, value in _amount(rule)]
     lines += [f'mode = "{rule.mode.value}"'] if names_mode else []

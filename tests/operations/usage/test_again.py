@@ -11,11 +11,15 @@ import pytest
 from tests.repositories import repository
 from tests.transcripts import PROJECT, claude, claude_file, lines, write_all, write_claude, write_opencode
 
+from tallygate.clients.registry import REGISTRY
 from tallygate.core.attribution import Served
 from tallygate.ledger.rows import COLUMNS
 from tallygate.operations.usage import sync as syncing
+from tallygate.operations.usage.again import fill
+from tallygate.operations.usage.follow import Follower
 from tallygate.operations.usage.ingest import IngestResult
 from tallygate.operations.usage.sync import sync
+from tallygate.surroundings import Surroundings
 
 TOLD = ("agent_type", "skill", "served", "branch", "repository")
 ISSUE = Served("github", "create_issue")
@@ -212,3 +216,45 @@ def test_work_in_a_folder_that_is_not_there_has_no_branch(world, user, take):
     write_claude(user, [1], cwd=PROJECT)
     take()
     assert [each[3] for each in told(world)] == [None]
+
+
+class Looks:
+    """An end that comes after so many looks."""
+
+    def __init__(self, looks):
+        self.left = looks
+
+    def is_set(self):
+        self.left -= 1
+        return self.left < 0
+
+    def wait(self, _seconds):
+        return True
+
+
+def test_a_server_at_work_reads_one_such_file_at_each_look(world, user, older):
+    for session in ("s1", "s2", "s3"):
+        write_work(user, session)
+    older()
+    places = (Surroundings({}, None, user),)
+    follower = Follower(world.rt, places, tuple(REGISTRY.sources.values()), lambda: 0)
+    left = []
+    for looks in (0, 1, 1, 1, 1):
+        follower.watch(Looks(looks))
+        left += execute(world, "SELECT COUNT(*) FROM transcript_file WHERE form IS NULL AND client <> 'tallygate'")
+    assert (left, follower.failures) == ([(3,), (2,), (1,), (0,), (0,)], [])
+
+
+def test_what_is_known_of_a_response_stays_whatever_another_reading_says(world, user, take):
+    write_work(user)
+    take()
+    with world.ledger.reading() as reader:
+        rows = [each.row for each in reader.usage_between(-(2**62), 2**62)]
+    other = {"branch": "other", "skill": "another", "model": "other", "served": (Served(None, "Bash"),)}
+    fill(world.rt, "claude_code", [replace(row, **other) for row in rows])
+    assert told(world) == [
+        (None, "another", (Served(None, "Bash"), ISSUE), "main"),
+        (None, "release", (Served(None, "Bash"), ISSUE), "feat/x"),
+    ]
+    with world.ledger.reading() as reader:
+        assert {each.row.model for each in reader.usage_between(-(2**62), 2**62)} == {row.model for row in rows}

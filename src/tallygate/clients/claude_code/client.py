@@ -188,10 +188,11 @@ def doubled(where: InstallSurroundings) -> Obstacle | None:
 
 
 _CLIENT = "claude_code"
-# Of a tool's input: what its command or its edit of a file is judged by. What a tool does not have is empty text.
+# Of a tool's input: what its command or its edit of a file is judged by, and the agent or the skill that it starts.
+# What a tool does not have is empty text.
 TOOL_INPUT = (
     "command", "file_path", "notebook_path", "path", "old_string", "new_string", "replace_all", "content", "cmd",
-    "script", "code", "source", "destination",
+    "script", "code", "source", "destination", "subagent_type", "skill",
 )  # fmt: skip
 _FIELDS = ("session_id", "prompt_id", "transcript_path", "cwd", "agent_id", "agent_type")
 # Answered by the running server. What an event does not carry arrives as empty text.

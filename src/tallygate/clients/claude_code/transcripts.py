@@ -43,8 +43,10 @@ _PLAIN = frozenset({str, bool, int, type(None)})
 _OTHERS_LINE = re.compile(r'"role":\s*"user"|"type":\s*"(?:user|summary|system|attachment|file-history-snapshot)"')
 
 # All that lines of one response repeat, as written: its key, request id, stored cost; then model, sessions, agent,
-# directory, version, what kind of line it is; and the branch, the kind of agent and the skill it was made for.
-_Same = tuple[str, object, object, object, object, object, object, object, object, bool, bool, object, object, object]
+# directory, version, and what kind of line it is.
+_Same = tuple[str, object, object, object, object, object, object, object, object, bool, bool]
+# Whom it was made for: the branch, the kind of agent, the skill.
+_Made = tuple[str | None, str | None, str | None]
 
 
 class _Context(NamedTuple):
@@ -64,9 +66,12 @@ class _Context(NamedTuple):
 class _Response:
     """A response while its lines come in: they repeat `same` and `usage`, and each adds to the rest."""
 
-    __slots__ = ("at", "final", "model", "odd", "same", "shown", "skill", "tools", "turn", "usage")
+    __slots__ = ("at", "final", "made", "model", "odd", "same", "shown", "skill", "tools", "turn", "usage")
 
-    def __init__(self, same: _Same, usage: lines.Pairs, at: datetime, *, final: bool, turn: attribution.Turn) -> None:
+    def __init__(
+        self, same: _Same, usage: lines.Pairs, at: datetime, *, final: bool, turn: attribution.Turn, made: _Made
+    ) -> None:
+        self.made = made
         self.same = same
         self.turn = turn
         self.skill: str | None = None  # that it calls
@@ -77,6 +82,11 @@ class _Response:
         self.final = final
         self.shown = 0
         self.tools: tuple[str, ...] = ()
+
+
+def _text(value: object) -> str | None:
+    """A word where one belongs; lists and objects name nothing."""
+    return value if type(value) is str else None
 
 
 class ClaudeReader(files.TranscriptReader):
@@ -209,9 +219,6 @@ class ClaudeReader(files.TranscriptReader):
             get("version"),
             get("isSidechain") is True,
             progress is None,
-            get("gitBranch"),
-            get("attributionAgent"),
-            get("attributionSkill"),
         )
         try:
             known = self._open.get(same)
@@ -223,7 +230,8 @@ class ClaudeReader(files.TranscriptReader):
             if known is not None:
                 self._close(known)
             turn = self._turns.at((same[6] or self._agent, same[9]), key)
-            known = self._open[same] = _Response(same, usage, at, final=final, turn=turn)
+            made = (_text(get("gitBranch")), _text(get("attributionAgent")), _text(get("attributionSkill")))
+            known = self._open[same] = _Response(same, usage, at, final=final, turn=turn, made=made)
             if progress is not None:
                 self._kinds.hand_on(get("parentToolUseID"), progress.get("agentId"))
             if (server := get("attributionMcpServer")) is not None and not turn.read:
@@ -249,7 +257,8 @@ class ClaudeReader(files.TranscriptReader):
     def _calls(self, known: _Response, tools: tuple[lines.Fields, ...]) -> None:
         """Take the tools that a line calls."""
         for call in tools:
-            tool, call_id = lines.name(call.get("name")), lines.name(call.get("id"))
+            get = call.get
+            tool, call_id = lines.name(get("name")), lines.name(get("id"))
             if call_id is not None:
                 known.tools += (call_id,)
             if tool is None:
@@ -282,9 +291,9 @@ class ClaudeReader(files.TranscriptReader):
         kind = (message.get("model"), top.get("agentId"), holder is top)
         return self._repeats.key_of((message_id, request), kind, tokens, self.stamp(), final=final)
 
-    def _context(self, same: _Same) -> _Context:
+    def _context(self, same: _Same, made: _Made) -> _Context:
         """The checked context of a response."""
-        written = same[3:]
+        written = (*same[3:], *made)
         known = self._contexts.get(written)
         if known is not None:
             return known
@@ -336,7 +345,7 @@ class ClaudeReader(files.TranscriptReader):
             self.report.skipped[error.reason] += 1
 
     def _rows_of_response(self, known: _Response) -> list[ObservedUsage]:
-        where = self._context(known.same)
+        where = self._context(known.same, known.made)
         key, request_id, cost = known.same[:3]
         request = lines.name(request_id)
         usage = lines.fields(known.usage)

@@ -225,9 +225,9 @@ class Thread:
             if type(subagent) is tuple:
                 started = inner(fields(subagent), "thread_spawn")
                 spawned = started.get("parent_thread_id")
-                # A role is what it was started as, a nickname only what it is called.
-                names = (started.get("agent_role"), fields(subagent).get("other"), started.get("agent_nickname"))
-                self.agent_type = next((found for each in names if (found := label(each))), None)
+                # As its hooks name it: by its role. A nickname is another one each time.
+                default = "default" if started else None
+                self.agent_type = label(started.get("agent_role")) or label(fields(subagent).get("other")) or default
         self.is_agent = self.is_agent or meta.get("thread_source") == "subagent"
         forked = name(meta.get("forked_from_id"))
         self.parent = forked or name(spawned) or name(meta.get("parent_thread_id"))

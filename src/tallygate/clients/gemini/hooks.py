@@ -26,7 +26,7 @@ def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | Non
     if moment is Moment.COMPACTION and identifier(raw, "trigger") != "manual":
         # Fires before every model call, ahead of the look at whether there is anything to compress.
         return None
-    request = raw.get("llm_request")
+    request, called = raw.get("llm_request"), raw.get("mcp_context")
     return event_of(
         CLIENT,
         raw,
@@ -37,6 +37,8 @@ def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | Non
         # A subagent's calls come by BeforeModel like all others and do not say whose they are: none is started here.
         tool=identifier(raw, "tool_name") if moment is Moment.TOOL else None,
         model=identifier(request, "model") if isinstance(request, dict) else None,
+        # The name of a server's tool, `mcp_SERVER_TOOL`, cannot be taken apart.
+        server=identifier(called, "server_name") if isinstance(called, dict) else None,
     )
 
 

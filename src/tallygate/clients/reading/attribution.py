@@ -44,7 +44,9 @@ class Turn:
 
     def calls(self, tool: Served | None) -> None:
         """Take a tool that the response calls."""
-        if tool is not None and tool not in self.called:
+        if not self.called:
+            self.called = () if tool is None else (tool,)
+        elif tool is not None and tool not in self.called:
             self.called = together(self.called, (tool,))
 
     def reads(self, tool: Served | None) -> None:
@@ -55,7 +57,11 @@ class Turn:
     @property
     def served(self) -> tuple[Served, ...]:
         """All of them together."""
-        return together(self.called, self.read) if self.called and self.read else self.called or self.read
+        called, read = self.called, self.read
+        # Mostly one of them is empty, or both are of the same tool.
+        if not called or called == read:
+            return read
+        return together(called, read) if read else called
 
 
 class Turns:
@@ -78,14 +84,15 @@ class Turns:
         """The response of this key, which comes after the last one of its agent unless it is that one."""
         agent = whose[0]
         named = (agent if type(agent) is str else "", whose[1])
-        last = self._last.get(named)
-        if last is not None and last.key == key:
-            return last
+        known = self._last
         # Put back last, so that agents that have been silent for long are the first to be forgotten.
-        self._last.pop(named, None)
-        turn = self._last[named] = Turn(key, read=() if last is None else last.called)
-        if len(self._last) > _TURNS:
-            del self._last[next(iter(self._last))]
+        last = known.pop(named, None)
+        if last is not None and last.key == key:
+            known[named] = last
+            return last
+        turn = known[named] = Turn(key, (), () if last is None else last.called)
+        if len(known) > _TURNS:
+            del known[next(iter(known))]
         return turn
 
     def last(self, agent: object) -> Turn:

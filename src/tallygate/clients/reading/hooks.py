@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, cast
 
-from tallygate.clients.reading.reaching import reach_of
+from tallygate.clients.reading.reaching import given_to, reach_of
+from tallygate.core.attribution import label
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.hooks import HookAnswer, HookEvent, HookVerdict, Moment, SessionOrigin
 from tallygate.core.text import cleaned, cleaned_lines, shown
@@ -124,7 +125,9 @@ def _with_wish(read: Read, moments: Mapping[str, Moment], raw: Mapping[str, Any]
     fired = event_name(raw, name, moments)
     event = None if fired is None else read(raw, fired, moments[fired])
     if event is not None and event.moment is Moment.TOOL:
-        return replace(event, reach=reach_of(raw, event.tool))
+        given = given_to(raw)
+        starts = named_in(given, _KINDS) if event.starts_agent else None
+        return replace(event, reach=reach_of(raw, event.tool), starts_type=starts, skill=_skill(event.tool, given))
     if event is None or event.moment is not Moment.PROMPT or event.agent_id is not None:
         return event
     text = raw.get("prompt")
@@ -135,6 +138,21 @@ def _with_wish(read: Read, moments: Mapping[str, Moment], raw: Mapping[str, Any]
         return event if _MISTYPED.fullmatch(text) is None else replace(event, raising=("", None))
     found = _LAST.fullmatch(text)
     return event if found is None else replace(event, raising=((found["amount"] or "").lstrip("$"), found["code"]))
+
+
+# What clients call the kind of agent that a tool starts, and the skill that one uses.
+_KINDS = ("subagent_type", "agent_type", "agentType", "agent_name", "agent", "role", "name")
+_SKILL_TOOLS = frozenset({"skill", "activate_skill", "use_skill"})
+_SKILLS = ("skill", "skill_name", "name", "command")
+
+
+def _skill(tool: str | None, given: Mapping[str, Any]) -> str | None:
+    return named_in(given, _SKILLS) if tool is not None and tool.lower() in _SKILL_TOOLS else None
+
+
+def named_in(given: Mapping[str, Any], keys: Sequence[str]) -> str | None:
+    """The first name under some keys of what a tool is given."""
+    return next((found for key in keys if (found := label(given.get(key)))), None)
 
 
 def event_name(raw: Mapping[str, Any], name: str | None, known: Mapping[str, Moment]) -> str | None:

@@ -43,15 +43,21 @@ _EVERYWHERE = ("replace_all", "replaceAll", "allow_multiple")
 _PATCHED = re.compile(r"^\*\*\* (Add|Update|Delete) File: (.+?)[ \t]*$|^\*\*\* Move to: (.+?)[ \t]*$", re.MULTILINE)
 
 
-def reach_of(raw: Mapping[str, Any], tool: str | None) -> Reach | None:
-    """The command or the edits of a tool. Damaged input is none: a tool that cannot be judged is left to its client."""
+def given_to(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a tool is given; nothing where that is damaged."""
     given = next((raw[name] for name in ("tool_input", "toolArgs", "args") if name in raw), None)
     if isinstance(given, str) and len(given) <= LONGEST_INPUT:
         try:
             given = json.loads(given)
         except (ValueError, RecursionError):
-            return None
-    if not isinstance(given, Mapping) or tool is None:
+            return {}
+    return given if isinstance(given, Mapping) else {}
+
+
+def reach_of(raw: Mapping[str, Any], tool: str | None) -> Reach | None:
+    """The command or the edits of a tool. Damaged input is none: a tool that cannot be judged is left to its client."""
+    given = given_to(raw)
+    if not given or tool is None:
         return None
     # Tools of other servers are named mcp__SERVER__TOOL.
     kind = tool.lower().rpartition("__")[2]

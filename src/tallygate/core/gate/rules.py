@@ -11,8 +11,9 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+from tallygate.core.attribution import MadeFor, Served, is_named, servers_named, share_of_servers
 from tallygate.core.errors import InvalidArgument
-from tallygate.core.model import Budget, Session
+from tallygate.core.model import Amount, Budget, Session
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.core.places import Place, as_written, meant
@@ -124,8 +125,20 @@ class BudgetScope(StrEnum):
     USER = "user"
     CLIENT = "client"
     MODEL = "model"
+    AGENT = "agent"
+    SKILL = "skill"
+    MCP_SERVER = "mcp_server"
     GLOBAL = "global"
     PLAN = "plan"  # how much of a client's own plan is used: no budget is kept of it
+
+
+# Those that limit what responses were made for, by its name: they bind the steps that are known to be taken for it.
+NAMED = frozenset({BudgetScope.AGENT, BudgetScope.SKILL, BudgetScope.MCP_SERVER})
+
+
+def scope_words(scope: str) -> str:
+    """What a budget limits, in words."""
+    return "MCP server" if scope == BudgetScope.MCP_SERVER else str(scope)
 
 
 # What stands in the id of a budget between what it limits and the project whose file has it.
@@ -239,6 +252,8 @@ def _keys(rule: BudgetRule, subject: RuleTarget) -> tuple[str, ...]:
             return (subject.user,) if rule.match in (None, subject.user) else ()
         case BudgetScope.MODEL:
             return (rule.match or EVERY_MODEL,)
+        case BudgetScope.AGENT | BudgetScope.SKILL | BudgetScope.MCP_SERVER:
+            return () if rule.match is None else (rule.match,)
         case BudgetScope.GLOBAL:
             return ("all",)
 
@@ -248,6 +263,20 @@ def applies_to_model(rule: BudgetRule, model: str, means: Callable[[str, str], b
     if rule.scope is not BudgetScope.MODEL or rule.match is None:
         return True
     return any(means(match, model) for match in (rule.match, *rule.also))
+
+
+def applies_to_step(rule: BudgetRule, step: MadeFor) -> bool:
+    """Whether a rule that binds a session binds a step that is taken for somebody."""
+    match rule.scope:
+        case BudgetScope.AGENT:
+            names = step.agents
+        case BudgetScope.SKILL:
+            names = step.skills
+        case BudgetScope.MCP_SERVER:
+            names = step.servers
+        case _:
+            return True
+    return any(is_named(name, str(rule.key)) for name in names)
 
 
 def may_limit(rule: BudgetRule, key: str) -> bool:
@@ -261,6 +290,8 @@ def may_limit(rule: BudgetRule, key: str) -> bool:
             return key == (rule.match or EVERY_MODEL)
         case BudgetScope.TENANT | BudgetScope.USER:
             return rule.match in (None, key)
+        case BudgetScope.AGENT | BudgetScope.SKILL | BudgetScope.MCP_SERVER:
+            return rule.match == key
         case BudgetScope.GLOBAL:
             return True
         case BudgetScope.SESSION | BudgetScope.PLAN:
@@ -272,12 +303,25 @@ class SpendFacts:
     """What is known of something that was spent: by which clients with all their names, where, on which models.
 
     A response names them itself, and the session that it counts for may name others: a window that means either
-    counts it. `folders` are those it was done in with all that these lie in.
+    counts it. `folders` are those it was done in with all that these lie in. `agents` and `skills` are whom it was made
+    for, `served` the tools that share its cost.
     """
 
     clients: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
+    agents: tuple[str, ...] = ()
+    skills: tuple[str, ...] = ()
+    served: tuple[Served, ...] = ()
+
+
+def weighed_in(budget: Budget, spent: SpendFacts, amount: Amount) -> Amount:
+    """What of something that was spent a window counts, which counts it: a server's the share of its own tools."""
+    if budget.scope != BudgetScope.MCP_SERVER or len(spent.served) < 2:
+        return amount
+    servers = servers_named(spent.served, budget.scope_key)
+    nanos, tokens = (share_of_servers(each, spent.served, servers) for each in (amount.usd_nanos, amount.tokens))
+    return Amount(nanos, tokens, amount.calls)
 
 
 def within_of(budget_id: str) -> str | None:
@@ -302,6 +346,12 @@ def counts_in(budget: Budget, spent: SpendFacts, means: Callable[[str, str], boo
         case BudgetScope.MODEL:
             matches = (key, *budget.also)
             return key == EVERY_MODEL or any(means(match, model) for match in matches for model in spent.models)
+        case BudgetScope.AGENT:
+            return any(is_named(name, key) for name in spent.agents)
+        case BudgetScope.SKILL:
+            return any(is_named(name, key) for name in spent.skills)
+        case BudgetScope.MCP_SERVER:
+            return bool(servers_named(spent.served, key))
         case _:
             return False
 

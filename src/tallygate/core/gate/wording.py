@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from tallygate.core.costing import Certainty
-from tallygate.core.gate.rules import EVERY_MODEL, within_of
+from tallygate.core.gate.rules import EVERY_MODEL, scope_words, within_of
 from tallygate.core.lock import Off
 from tallygate.core.model import DEFAULT_TENANT, Budget, Decision, Session
 from tallygate.core.moments import spoken
@@ -40,7 +40,7 @@ def budget_name(budget: Budget) -> str:
     name = short_name(budget.scope_key)
     if budget.scope == "session" and name == budget.scope_key:
         return f"{name}{period}"  # an id of the agent's own choice says what it is
-    return f"{budget.scope} {name}{period}"
+    return f"{scope_words(budget.scope)} {name}{period}"
 
 
 _SPANS = {"session": "", "never": "", "day": "today", "week": "this week", "month": "this month"}
@@ -100,7 +100,8 @@ def _who(budget: Budget) -> str:
         case "model" if budget.scope_key == EVERY_MODEL:
             return "Work with any model"
         case _:
-            return f"{budget.scope.capitalize()} {key}"
+            words = scope_words(budget.scope)
+            return f"{words[0].upper()}{words[1:]} {key}"
 
 
 def _span(budget: Budget) -> str:
@@ -132,7 +133,7 @@ def _whose(budget: Budget, session: Session) -> str:
         case "model":
             return "all models" if budget.scope_key == EVERY_MODEL else f"model {key}"
         case _:
-            return f"{budget.scope} {key}"
+            return f"{scope_words(budget.scope)} {key}"
 
 
 def quoted(budget_id: str) -> str:

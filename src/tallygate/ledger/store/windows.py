@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 
+from tallygate.core.attribution import served_by
 from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.model import Budget, Call
 from tallygate.core.places import Tree
 from tallygate.ledger import rows
-from tallygate.ledger.port import PricedSum, SpendItem, SpendShare, Used
+from tallygate.ledger.port import AttributedItem, PricedSum, SpendItem, SpendShare, Used
 from tallygate.ledger.rows import Statements
 
 _BUDGET = rows.BUDGET.select("b")
@@ -56,6 +57,22 @@ _CALL_KEYS = {
     BudgetScope.PROJECT: ("NULL", "folder", "session_id", "NULL"),
     BudgetScope.MODEL: ("NULL", "NULL", "NULL", "COALESCE(model_used, model_requested)"),
 }
+# Which responses and booked calls were made for somebody that a scope may name.
+_ATTRIBUTED = {
+    BudgetScope.AGENT: ("agent_type IS NOT NULL", "actor_type = 'subagent' AND actor_name IS NOT NULL"),
+    BudgetScope.SKILL: ("skill IS NOT NULL", "0"),
+    BudgetScope.MCP_SERVER: ("served IS NOT NULL", "tool_name LIKE 'mcp!_!_%' ESCAPE '!'"),
+}
+SELECT_ATTRIBUTED = (
+    "SELECT at_us / :size_us, client, project, session_id, agent_type, skill, served, NULL, cost_nanos,"
+    f" {_USAGE_TOKENS}, COUNT(*) FROM usage WHERE {_SPAN} AND {{usage}}{{of_usage}}"
+    " GROUP BY 1, 2, 3, 4, 5, 6, 7, 9, 10 UNION ALL"
+    " SELECT at_us / :size_us, asked_by, folder, session_id,"
+    " CASE WHEN actor_type = 'subagent' THEN actor_name END, NULL, NULL, tool_name, booked_nanos,"
+    f" {_CALL_TOKENS}, COUNT(*) FROM call WHERE {_SPAN} AND {{call}}{{of_calls}}"
+    " AND cost_basis IN ('actual', 'estimate')"
+    " GROUP BY 1, 2, 3, 4, 5, 8, 9, 10"
+)
 # A call that was recorded has the price of what was recorded.
 USAGE_PRICED = " AND price_id IN (SELECT value FROM json_each(:prices))"
 CALL_PRICED = " AND COALESCE(actual_price_id, price_id) IN (SELECT value FROM json_each(:prices))"
@@ -172,6 +189,23 @@ class WindowReads(Statements):
         listed = {} if prices is None else {"prices": json.dumps(sorted(prices))}
         found_rows = self._all(sql, from_us=from_us, until_us=until_us, size_us=size_us, **listed)
         return [SpendItem(*row) for row in found_rows]
+
+    def attributed(
+        self, scope: str, from_us: int, until_us: int, size_us: int, *, prices: Collection[str] | None = None
+    ) -> list[AttributedItem]:
+        """What was spent in a span for somebody that a scope names: what shares its cost is told one by one."""
+        usage, call = _ATTRIBUTED[BudgetScope(scope)]
+        of_usage, of_calls = ("", "") if prices is None else (USAGE_PRICED, CALL_PRICED)
+        sql = SELECT_ATTRIBUTED.format(usage=usage, call=call, of_usage=of_usage, of_calls=of_calls)
+        listed = {} if prices is None else {"prices": json.dumps(sorted(prices))}
+        found = []
+        for row in self._all(sql, from_us=from_us, until_us=until_us, size_us=size_us, **listed):
+            piece, client, project, session_id, agent, skill, served, tool, nanos, tokens, times = row
+            called = None if tool is None else served_by(tool)
+            tools = rows.served_in(served) if served is not None else () if called is None else (called,)
+            whose = (piece, client, project, session_id, agent, skill)
+            found.append(AttributedItem(*whose, tools, nanos, tokens, times))
+        return found
 
     def spent_at(self, session_id: str, prices: Collection[str]) -> list[PricedSum]:
         """What a session's responses and calls cost that were priced by one of these, by model and price."""

@@ -8,6 +8,7 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from tallygate.clients.registry import REGISTRY
+from tallygate.core.attribution import NOBODY, MadeFor
 from tallygate.core.errors import unknown_session
 from tallygate.core.gate import lifecycle
 from tallygate.core.gate.rules import (
@@ -17,6 +18,7 @@ from tallygate.core.gate.rules import (
     RuleTarget,
     Window,
     applies_to_model,
+    applies_to_step,
     from_text,
     may_limit,
     piece_of,
@@ -33,7 +35,7 @@ from tallygate.core.places import Place
 from tallygate.core.values import value
 from tallygate.core.words import UNNAMED
 from tallygate.ledger import rows
-from tallygate.ledger.port import Change, Insert, Reader, Update, Value
+from tallygate.ledger.port import Change, Reader, Update, Value
 from tallygate.operations.lock_book import as_opened, more_by_rate, must_fit, off_by
 from tallygate.operations.runtime import PlaceOf, Runtime, on_paper
 from tallygate.operations.windows import (
@@ -41,6 +43,7 @@ from tallygate.operations.windows import (
     Facts,
     begin,
     begun,
+    budget_change,
     counts,
     held_by,
     is_head,
@@ -131,7 +134,15 @@ def session_now(
         now = session if rules == session.rules else replace(session, rules=rules)
     asked = visiting(rt, reader, now, at_us) if here and rt.workspace.rules else now
     found = applicable_budgets(
-        reader, asked, own, model, at_us, limits=limits, place_of=rt.workspace.place_of, bounds=bounds
+        reader,
+        asked,
+        own,
+        model,
+        at_us,
+        limits=limits,
+        place_of=rt.workspace.place_of,
+        bounds=bounds,
+        made_for=rt.made_for if here else NOBODY,
     )
     return SessionNow(now, found, before, off_by(rt, standing))
 
@@ -263,14 +274,19 @@ def applicable_budgets(
     limits: Mapping[str, int] | None = None,
     place_of: PlaceOf = on_paper,
     bounds: Bounds | None = None,
+    made_for: MadeFor = NOBODY,
 ) -> ApplicableBudgets:
     """The budgets that bind a call of a model in a session at a time; `own` are those of the session itself.
 
     `limits` are what the settings have now, by the name of a rule: one that was changed changes that of its window,
     too. What the user has added to it by hand stays added; while the limits are locked, what they have signed, which
-    `bounds` tell.
+    `bounds` tell. Rules for somebody that is named bind what is `made_for` that.
     """
-    rules = [rule for rule in from_text(session.rules) if applies_to_model(rule, model, means)] if session.rules else []
+    rules = [
+        rule
+        for rule in (from_text(session.rules) if session.rules else ())
+        if applies_to_model(rule, model, means) and applies_to_step(rule, made_for)
+    ]
     if not rules:
         return ApplicableBudgets(own, stricter={} if bounds is None else _unproven(own, bounds, {}))
     found = _Windows(reader, session.tenant, at_us, limits=limits, place_of=place_of)
@@ -509,25 +525,6 @@ def _older(rule: BudgetRule, at_us: int) -> list[str]:
     """
     number = int(piece_of(rule.period, at_us).name)
     return [rule.budget_id(str(piece)) for piece in range(number - PIECES, number)]
-
-
-def budget_change(budget: Budget, at_us: int, *, fresh: bool, moved: bool = False) -> Change:
-    """What the ledger is told of a budget that a call or a response changes."""
-    if budget.head is not None and budget.start_us is not None and (length := rolling_us(budget.period)) is not None:
-        # What is said of a rolling period is when something of it goes; a piece itself has an end like any window.
-        budget = replace(budget, resets_us=budget.start_us + length // PIECES)
-    if fresh:
-        return Insert("budget", rows.from_budget(replace(budget, touched_us=at_us)))
-    counters = rows.budget_counters(budget, at_us)
-    if moved:
-        counters |= {
-            "limit_nanos": budget.limit,
-            "rule_limit": budget.rule_limit,
-            "start_us": budget.start_us,
-            "seed_nanos": budget.seed,
-            "resets_us": budget.resets_us,
-        }
-    return Update("budget", counters)
 
 
 def changes_of(found: ApplicableBudgets, after: Iterable[Budget], at_us: int, *, touched: bool) -> list[Change]:

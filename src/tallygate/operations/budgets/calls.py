@@ -14,10 +14,9 @@ from tallygate.core.model import NO_RESPONSE, NOTHING, Amount, Budget, Call, Cos
 from tallygate.core.words import CallState, ExpireAs
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Tx, Update, Value
-from tallygate.operations.budgets.applicable import budget_change
 from tallygate.operations.learning.estimates import sample_of
 from tallygate.operations.runtime import PlaceOf, Runtime
-from tallygate.operations.windows import Facts, OpenWindows, booked_amount, changed_in, is_pending
+from tallygate.operations.windows import Facts, OpenWindows, booked_amount, budget_change, changed_in, is_pending
 
 # --- resolve ---------------------------------------------------------------------------------------------------------
 # How a call leaves `pending` (or corrects what expiry booked): one event, its row and every budget it holds.

@@ -19,14 +19,13 @@ from tallygate.ledger.port import Change, Insert, Reader, SessionReader, Tx, Upd
 from tallygate.operations.budgets.applicable import (
     SessionNow,
     aged_out_us,
-    budget_change,
     limited_now,
     rolled,
     session_now,
 )
 from tallygate.operations.lock_book import as_signed, signing, standing_now
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.windows import head_id, is_head, is_piece
+from tallygate.operations.windows import budget_change, head_id, is_head, is_piece
 
 # --- budget ----------------------------------------------------------------------------------------------------------
 # What only the user may do to a budget: raise or set its limit. An agent can ask the user to, and no more.

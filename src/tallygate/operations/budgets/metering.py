@@ -8,21 +8,30 @@ from dataclasses import replace
 from functools import partial
 from operator import attrgetter, itemgetter
 
+from tallygate.core.attribution import MadeFor
 from tallygate.core.errors import present
 from tallygate.core.gate import lifecycle
-from tallygate.core.gate.rules import applies_to_model, rules_of
+from tallygate.core.gate.rules import BudgetScope, applies_to_model, applies_to_step, rules_of, weighed_in
 from tallygate.core.learning.calibration import CostOrigin
-from tallygate.core.model import Amount, Budget, Call, CostBasis, Hold, Session
+from tallygate.core.model import Budget, Call, CostBasis, Hold, Session
 from tallygate.core.moments import microseconds
 from tallygate.core.sessions import call_for, closed_by
 from tallygate.core.usage import ObservedUsage, Quality, ResponseKind, nearest, priced_as_standard, tells_of
 from tallygate.core.words import Action, ActorType, CallState
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, StoredUsage, Tx, Update
-from tallygate.operations.budgets.applicable import budget_change
 from tallygate.operations.learning.estimates import sample_of
 from tallygate.operations.runtime import PlaceOf, on_paper
-from tallygate.operations.windows import Facts, OpenWindows, State, booked_amount, changed_in, time_of
+from tallygate.operations.windows import (
+    Facts,
+    OpenWindows,
+    State,
+    booked_amount,
+    budget_change,
+    changed_in,
+    counts,
+    time_of,
+)
 from tallygate.pricing.identity import means
 
 # --- responses that are known ----------------------------------------------------------------------------------------
@@ -144,7 +153,7 @@ class Meter:
         # How many calls of a session were looked at, and since when these are all that there are.
         self._reach: dict[str, tuple[int, int]] = {}
         self._own: dict[str, tuple[str, ...]] = {}
-        self._opened: set[tuple[str, str, int]] = set()
+        self._opened: set[tuple[str, str, MadeFor, int]] = set()
         self._facts = Facts(tx, place_of)
         self._windows = OpenWindows(tx, self._facts, tx.at_us)
         self._touched_budgets: set[str] = set()
@@ -203,7 +212,7 @@ class Meter:
             self._own[session_id] = tuple(budget.budget_id for budget in own)
             for budget in own:
                 self._budgets.setdefault(budget.budget_id, budget)
-        released = self._release(current, stored.amount, of_call)
+        released = self._release(current, stored, of_call)
         charges = self._charged(stored, befores, self._own[session_id], released)
         for each in befores:
             call = None if each.call_id is None or each in of_call else self._tx.call(each.call_id)
@@ -316,28 +325,36 @@ class Meter:
         """See that the windows of a session's rules are there, so that lists show them with what they count."""
         if session.rules is None:
             return
-        model, at_us = priced_as_standard(stored.row), time_of(stored)
-        key = (session.session_id, model, at_us // MINUTE_US)  # no window begins or ends within a minute
+        model, at_us, row = priced_as_standard(stored.row), time_of(stored), stored.row
+        made_for = made_for_row(row)
+        key = (session.session_id, model, made_for, at_us // MINUTE_US)  # no window begins or ends within a minute
         if key not in self._opened:
             self._opened.add(key)
             for rule in rules_of(session):
-                if applies_to_model(rule, model, means):
+                if applies_to_model(rule, model, means) and applies_to_step(rule, made_for):
                     self._windows.open(session.tenant, rule, at_us)
 
-    def _release(self, call: Call | None, cost: Amount, befores: Sequence[StoredUsage]) -> dict[str, int]:
+    def _release(self, call: Call | None, stored: StoredUsage, befores: Sequence[StoredUsage]) -> dict[str, int]:
         """Take from a pending call's holds what its response used more than it did before; returns what came free."""
         if call is None or call.state is not CallState.PENDING:
             return {}
         freed = {}
         for hold in call.holds:
             budget = self._budget(hold.budget_id)
-            used = cost.of(budget) - sum(each.amount.of(budget) for each in befores)
+            used = self._weight(budget, stored) - sum(self._weight(budget, each) for each in befores)
             freed[hold.budget_id] = max(min(hold.held, used), 0)
         if not any(freed.values()):
             return {}
         holds = tuple(replace(hold, held=hold.held - freed[hold.budget_id]) for hold in call.holds)
         self._touch(replace(call, holds=holds))
         return freed
+
+    def _weight(self, budget: Budget, stored: StoredUsage) -> int:
+        """What a response takes of a budget that its call holds something of: a server's only its share."""
+        if budget.scope != BudgetScope.MCP_SERVER:
+            return stored.amount.of(budget)
+        spent = self._facts.of_usage(stored)
+        return weighed_in(budget, spent, stored.amount).of(budget) if counts(budget, spent) else 0
 
     def _observed(self, call: Call, more_nanos: int) -> None:
         """Add to what the responses of a pending call have cost, where that is held against an expectation."""
@@ -382,6 +399,13 @@ class Meter:
     def _touch(self, call: Call) -> None:
         self._touched_calls[call.call_id] = call
         (self._calls.get(call.session_id) or self._load(call.session_id, CALLS_AT_WORK)).put(call)
+
+
+def made_for_row(row: ObservedUsage) -> MadeFor:
+    """Whom a response was made for, as rules that bind steps ask for it."""
+    servers = tuple(each.server for each in row.served if each.server is not None)
+    agents, skills = (() if each is None else (each,) for each in (row.agent_type, row.skill))
+    return MadeFor(agents, skills, servers)
 
 
 def reconciled_by_transcript(call: Call, at_us: int) -> Call:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import field, replace
 from functools import partial
 
+from tallygate.core.attribution import MadeFor
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import HistoryUnread, LedgerUnavailable, unknown_session
 from tallygate.core.gate import policy
@@ -36,7 +37,7 @@ from tallygate.operations.learning.estimates import (
 from tallygate.operations.lock_book import off_now, program_now
 from tallygate.operations.plan import plan_now
 from tallygate.operations.runtime import Runtime, head_of, scope_headed
-from tallygate.operations.windows import history_is_read
+from tallygate.operations.windows import asked_for, history_is_read
 
 # --- a step, priced --------------------------------------------------------------------------------------------------
 # What an agent asks for: its step with a price, corrected by what was learned, before any lock is taken.
@@ -120,6 +121,13 @@ def check(rt: Runtime, session_id: str, step: StatedStep | None = None) -> Budge
         return BudgetState(session_id, None, answer.pressure, 0, 0, fault=answer)
 
 
+def made_for(request: CallRequest) -> MadeFor:
+    """Whom a step is taken for, by what its agent says of it."""
+    agent, _, served = asked_for(request.actor.type, request.actor.name, request.tool_name)
+    servers = tuple(each.server for each in served if each.server is not None)
+    return MadeFor(() if agent is None else (agent,), (), servers)
+
+
 def fault_answer(fault: LedgerUnavailable, *, halts: bool) -> GateAnswer:
     """No ledger, no count: the step is stopped, or goes on where the user has said so, and is told so."""
     message = str(fault) if isinstance(fault, HistoryUnread) else fault_message(fault.message, fault.hint)
@@ -131,6 +139,7 @@ def fault_answer(fault: LedgerUnavailable, *, halts: bool) -> GateAnswer:
 
 def _checked(rt: Runtime, session_id: str, step: StatedStep | None) -> BudgetState:
     request = None if step is None else price_step(rt, step)
+    rt = rt if request is None else replace(rt, made_for=made_for(request))
     with rt.reading() as reader:
         if request is not None:
             outcome = look(rt, reader, request, rt.services.clock_us())
@@ -180,6 +189,7 @@ def authorize(rt: Runtime, step: StatedStep) -> GateAnswer:
     try:
         history_is_read(rt)
         request = price_step(rt, step)
+        rt = replace(rt, made_for=made_for(request))
         door = Door(
             request,
             stored=lambda tx, call: with_attestation(rt, tx, stored_answer(call, request), call.call_id),

@@ -314,7 +314,9 @@ def is_of_runtime(model: str) -> bool:
 
 def _actor(event: HookEvent) -> Actor:
     if event.begins_unasked:
-        return Actor(ActorType.SUBAGENT)  # it has no id yet; whichever starts next takes it over
+        return Actor(
+            ActorType.SUBAGENT, None, event.starts_type
+        )  # it has no id yet; whichever starts next takes it over
     if event.is_auxiliary:
         return Actor(ActorType.SUBAGENT, AUXILIARY_ACTOR, event.agent_type)
     if event.agent_id is not None:

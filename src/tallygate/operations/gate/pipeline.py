@@ -14,6 +14,7 @@ from tallygate.core.errors import KeyUnusable, ensure, present, same_or_conflict
 from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.answers import DecidingBudget, GateAnswer, corrected, differs, prospect
 from tallygate.core.gate.policy import Candidate, best_target
+from tallygate.core.gate.rules import NAMED
 from tallygate.core.gate.wording import halt_message, off_told, plan_told, raise_command
 from tallygate.core.lock import Off
 from tallygate.core.model import (
@@ -41,7 +42,6 @@ from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, ProofReader, Reader, StoredAttestation, Tx, Update, Value
 from tallygate.operations.budgets.applicable import (
     ApplicableBudgets,
-    budget_change,
     changes_of,
     session_now,
     visited_by,
@@ -52,7 +52,7 @@ from tallygate.operations.learning.estimates import shown_factor
 from tallygate.operations.lock_book import program_now
 from tallygate.operations.plan import plan_now
 from tallygate.operations.runtime import Runtime, basis_changes, scope_of
-from tallygate.operations.windows import Facts, OpenWindows, booked_amount, changed_in
+from tallygate.operations.windows import Facts, OpenWindows, booked_amount, budget_change, changed_in
 
 # --- the sequence ----------------------------------------------------------------------------------------------------
 # Every step goes through `take_step`, from its first look into the ledger to its commit. The three ways in differ in
@@ -130,6 +130,7 @@ def _taken(rt: Runtime, tx: Tx, door: Door[T]) -> tuple[T, str | None]:
     halts = outcome.decision.action is Action.HALT
     answer = door.word(tx, outcome, call_id if reserves and not halts else None)
     if not (reserves or halts):
+        _keep_named(rt, tx, outcome)
         return answer, None
 
     # Kept for who asks again under the same key, and of a refusal for the run log.
@@ -139,6 +140,14 @@ def _taken(rt: Runtime, tx: Tx, door: Door[T]) -> tuple[T, str | None]:
     if door.attested is not None:
         answer = door.attested(tx, answer, call_id)
     return answer, price_id
+
+
+def _keep_named(rt: Runtime, tx: Tx, outcome: GateOutcome) -> None:
+    """Keep windows that only steps ask for which reserve nothing, such as a server's: else each would add up anew."""
+    found = outcome.applicable
+    if any(name.partition(":")[0] in NAMED for name in found.fresh):
+        changes = changes_of(found, found.budgets, tx.at_us, touched=False)
+        tx.append("budget.opened", changes, by=rt.by)
 
 
 def call_id_of(rt: Runtime, request: CallRequest) -> str:

@@ -6,7 +6,7 @@ is added, no count and no cost changes, and how far a file was read stays as it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tallygate.clients.reading.files import Batch, TranscriptFile, Transcripts
@@ -24,24 +24,20 @@ _FILES_AT_ONCE = 100
 _COLUMNS = ("agent_type", "skill", "served", "branch", "repository")
 
 
-def read_again(
-    rt: Runtime,
-    sources: Mapping[str, Transcripts],
-    *,
-    is_over: Callable[[], bool] = lambda: False,
-) -> int:
-    """Read the files that are still there once more, for as long as it is not over; returns how many were.
+def read_again(rt: Runtime, sources: Mapping[str, Transcripts]) -> int:
+    """Read the files that are still there once more; returns how many were."""
+    return sum(reading_again(rt, sources))
+
+
+def reading_again(rt: Runtime, sources: Mapping[str, Transcripts]) -> Iterator[bool]:
+    """The same one file after the other: whether each was read, for who has little time at once.
 
     One whose end is not on record yet is left for the next time, as is one that cannot be read.
     """
-    read = 0
     for path, client in _of_old_form(rt):
-        if is_over():
-            break
         source = sources.get(client)
         if source is not None:
-            read += _read_file(rt, source, TranscriptFile(client, Path(path)))
-    return read
+            yield _read_file(rt, source, TranscriptFile(client, Path(path)))
 
 
 def _of_old_form(rt: Runtime) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from tallygate.clients.reading.files import FilePosition, FileState, TranscriptF
 from tallygate.core.errors import LedgerUnavailable, TallygateError
 from tallygate.core.gate.rules import counted_since
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.usage.again import reading_again
 from tallygate.operations.usage.ingest import IngestResult, ingest, key_of, reading_of
 from tallygate.operations.usage.looked import LookedThrough, keep_looked_through, key_of_places, looked_through
 from tallygate.surroundings import Surroundings
@@ -61,6 +62,7 @@ class Follower:
     _unread: set[Path] = field(default_factory=set)
     _files: dict[Path, tuple[Transcripts, TranscriptFile]] = field(default_factory=dict)
     _told: dict[Path, tuple[Transcripts, TranscriptFile]] = field(default_factory=dict)
+    _again: Iterator[bool] | None = None
     _reading: threading.Lock = field(default_factory=threading.Lock)
     _asked: threading.Event = field(default_factory=threading.Event)
     # What the hook that a thread answers has named.
@@ -285,11 +287,22 @@ class Follower:
         while not stop.is_set():
             self._asked.clear()
             quiet = 0 if self._looked() else quiet + 1
+            self._read_one_again()
             while not stop.wait(LOOK_EVERY_S) and quiet >= QUIET_LOOKS and not self._asked.is_set():
                 continue
             if self._asked.is_set():
                 quiet = 0
         self._looked()
+
+    def _read_one_again(self) -> None:
+        """Read one file more of those that older versions have read: a gate at work is not held up by a history."""
+        if self._again is None:
+            self._again = reading_again(self.rt, {source.client: source for source in self.sources})
+        try:
+            next(self._again, None)
+        except (TallygateError, OSError, ValueError) as error:
+            self._again = iter(())  # a generator that raised is over; whoever starts next goes on
+            self._failed(error)
 
     def _looked(self) -> bool:
         """Look once; whether anything was new."""

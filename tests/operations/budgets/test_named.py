@@ -1,0 +1,224 @@
+"""Budgets of a kind of subagent, a skill or an MCP server: they count shares, and bind what carries the name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.reading_rules import Rule
+from tests.world import NANOS, hook_event, make_world
+
+from tallygate.core.attribution import Served
+from tallygate.core.costing import Tokens
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
+from tallygate.core.hooks import Moment
+from tallygate.core.model import Actor
+from tallygate.core.usage import ObservedUsage
+from tallygate.core.words import Action, ActorType, BudgetMode
+from tallygate.operations.hooks import answer_hook
+from tallygate.operations.usage.again import fill
+from tallygate.operations.usage.ingest import FileReading, ingest
+
+SECOND = 1_000_000
+CENT = NANOS // 100
+ISSUE, SEARCH, BASH = Served("github", "create_issue"), Served("web", "search"), Served(None, "Bash")
+
+
+def rule(scope, name, cents=100, **more):
+    return BudgetRule(scope, cents * CENT, **{"period": "day", "match": name} | more)
+
+
+AGENT = rule(BudgetScope.AGENT, "Explore")
+SKILL = rule(BudgetScope.SKILL, "release*")
+SERVER = rule(BudgetScope.MCP_SERVER, "github")
+
+
+@pytest.fixture
+def world(world):
+    return world.with_runtime(rules=(AGENT, SKILL, SERVER), session_limit_nanos=100 * NANOS)
+
+
+def row(world, key, cents, **options):
+    at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us)
+    return ObservedUsage(
+        "claude_code", "client-1", key, at, "dear", Tokens(output=cents * 10), Rule.CLAUDE_RESPONSE, **options
+    )
+
+
+def respond(world, key, cents, **options):
+    world.clock.forward(SECOND)
+    return ingest(world.rt, FileReading("claude_code", "/t", [row(world, key, cents, **options)]))
+
+
+def hook(world, moment, key=None, **options):
+    world.clock.forward(SECOND)
+    event = hook_event("claude_code", moment, "client-1", moment.value, key, model="cents", **options)
+    return answer_hook(world.rt, event)
+
+
+def spent(world):
+    """What the windows hold, by what they limit, in cents."""
+    with world.ledger.reading() as reader:
+        found = reader.windows_between("day", -(2**62), 2**62)
+    return {budget.scope_key: budget.spent // CENT for budget in found}
+
+
+def begin(world):
+    hook(world, Moment.SESSION_START)
+    hook(world, Moment.PROMPT, "p0")
+    respond(world, "first", 1)
+
+
+def test_each_window_counts_what_was_made_for_its_name_and_a_server_its_share(world):
+    begin(world)
+    respond(world, "a", 10, agent_id="a1", agent_type="Explore")
+    respond(world, "b", 20, skill="release-notes")
+    respond(world, "c", 30, served=(ISSUE, SEARCH, BASH))
+    respond(world, "d", 40, agent_id="a2", agent_type="Plan", skill="pdf", served=(BASH,))
+    assert spent(world) == {"Explore": 10, "release*": 20, "github": 10}
+
+
+def test_a_window_that_begins_late_counts_what_is_on_record(world):
+    world = world.with_runtime(rules=())
+    begin(world)
+    respond(world, "a", 10, agent_id="a1", agent_type="Explore")
+    respond(world, "c", 30, served=(ISSUE, SEARCH, BASH))
+    world = world.with_runtime(rules=(AGENT, SKILL, SERVER))
+    hook(world, Moment.TOOL, "t1", tool="mcp__github__search", tool_use_ids=("t1",))
+    hook(world, Moment.TOOLS_DONE, "t1", agent_id="a1", agent_type="Explore")
+    assert spent(world) == {"Explore": 10, "github": 10}
+
+
+def test_a_correction_moves_the_shares_with_the_cost(world):
+    begin(world)
+    respond(world, "c", 30, served=(ISSUE, BASH))
+    assert spent(world)["github"] == 15
+    respond(world, "c", 50, served=(ISSUE, BASH))
+    assert spent(world)["github"] == 25
+    respond(world, "c", 50, served=(ISSUE, SEARCH, BASH, Served(None, "Read"), Served(None, "Glob")))
+    assert spent(world)["github"] == 10
+
+
+def test_what_a_second_reading_tells_counts_from_then_on(world):
+    begin(world)
+    respond(world, "c", 30)
+    respond(world, "x", 2, served=(ISSUE,))
+    assert spent(world) == {"github": 2}
+    fill(world.rt, "claude_code", [replace(row(world, "c", 99), served=(ISSUE, BASH))])
+    assert spent(world) == {"github": 17}
+
+
+def test_a_server_that_has_nothing_left_stops_its_own_tools_and_the_work_goes_on(world):
+    begin(world)
+    respond(world, "c", 100, served=(ISSUE,))
+    refused = hook(world, Moment.TOOL, "t1", tool="mcp__github__create_issue", tool_use_ids=("t1",))
+    assert (refused.stops, refused.tool_only, refused.ends) == (True, True, False)
+    assert "MCP server github" in refused.message
+    for tool in ("mcp__web__search", "Bash"):
+        assert not hook(world, Moment.TOOL, tool, tool=tool, tool_use_ids=(tool,)).stops
+    assert not hook(world, Moment.TOOLS_DONE, "b1").stops
+
+
+def test_an_agent_whose_kind_has_nothing_left_is_stopped_and_no_other_is_started(world):
+    begin(world)
+    respond(world, "a", 100, agent_id="a1", agent_type="Explore")
+    own = hook(world, Moment.TOOL, "t1", tool="Bash", tool_use_ids=("t1",), agent_id="a1", agent_type="Explore")
+    assert (own.stops, own.tool_only, own.ends) == (True, False, False)
+    starts = {"tool": "Agent", "starts_agent": True}
+    refused = hook(world, Moment.TOOL, "t2", tool_use_ids=("t2",), starts_type="Explore", **starts)
+    assert (refused.stops, refused.tool_only, refused.ends) == (True, True, False)
+    assert not hook(world, Moment.TOOL, "t3", tool_use_ids=("t3",), starts_type="Plan", **starts).stops
+    assert not hook(world, Moment.TOOL, "t4", tool="Bash", tool_use_ids=("t4",)).stops
+    assert not hook(world, Moment.TOOL, "t5", tool="Bash", tool_use_ids=("t5",), agent_id="a2", agent_type="Plan").stops
+
+
+def test_a_skill_that_has_nothing_left_is_not_begun_again(world):
+    begin(world)
+    respond(world, "b", 100, skill="release-notes")
+    refused = hook(world, Moment.TOOL, "t1", tool="Skill", tool_use_ids=("t1",), skill="release-notes")
+    assert (refused.stops, refused.tool_only) == (True, True)
+    assert not hook(world, Moment.TOOL, "t2", tool="Skill", tool_use_ids=("t2",), skill="pdf").stops
+
+
+def test_a_soft_budget_of_a_server_lets_its_tools_through(world):
+    world = world.with_runtime(rules=(replace(SERVER, mode=BudgetMode.SOFT),))
+    begin(world)
+    respond(world, "c", 200, served=(ISSUE,))
+    assert not hook(world, Moment.TOOL, "t1", tool="mcp__github__create_issue", tool_use_ids=("t1",)).stops
+
+
+def test_an_agents_steps_are_reserved_in_the_budget_of_its_kind(world):
+    begin(world)
+    hook(world, Moment.AGENT_START, "s1", agent_id="a1", agent_type="Explore")
+    with world.ledger.reading() as reader:
+        held = {b.scope_key: b.reserved for b in reader.windows_between("day", -(2**62), 2**62)}
+    assert held["Explore"] > 0
+    respond(world, "a", 5, agent_id="a1", agent_type="Explore")
+    assert spent(world)["Explore"] == 5
+
+
+def test_an_agent_that_asks_by_itself_is_bound_by_what_it_says_of_its_step(world):
+    session = world.start("50")
+    actor = Actor(ActorType.SUBAGENT, "a1", "Explore")
+    assert world.ask(session, 2000, tool_name="mcp__github__search").action is Action.HALT
+    assert world.ask(session, 2000, actor=actor).action is Action.HALT
+    assert world.ask(session, 2000, tool_name="mcp__web__search").action is not Action.HALT
+
+
+def test_a_window_that_only_looks_ask_for_is_added_up_once(world):
+    world = world.with_runtime(rules=(SERVER, replace(SERVER, period="5h")))
+    begin(world)
+    asked = {"tool": "mcp__github__create_issue"}
+    hook(world, Moment.TOOL, "t1", tool_use_ids=("t1",), **asked)
+    events = world.events()
+    hook(world, Moment.TOOL, "t2", tool_use_ids=("t2",), **asked)
+    assert world.events() == events
+    with world.ledger.reading() as reader:
+        assert {each.period for each in reader.windows_used()} == {"day", "5h"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "is_meant"),
+    [
+        ("Explore", "explore", True),
+        ("Expl*", "Explore", True),
+        ("Explore", "Explorer", False),
+        ("my server", "my_server", True),
+        ("git[hl]ub", "github", True),
+    ],
+)
+def test_a_name_is_meant_in_either_letters_and_by_a_pattern(world, pattern, name, is_meant):
+    world = world.with_runtime(rules=(rule(BudgetScope.MCP_SERVER, pattern),))
+    begin(world)
+    respond(world, "c", 30, served=(Served(name, "x"), BASH))
+    assert spent(world) == ({pattern: 15} if is_meant else {})
+
+
+tools = st.lists(st.sampled_from([ISSUE, SEARCH, BASH, Served("github", "get"), Served(None, "Read")]), max_size=4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 999), tools, st.integers(0, 2)), max_size=6))
+def test_a_window_that_counted_along_and_one_that_begins_late_agree(tmp_path_factory, work):
+    world = make_world(tmp_path_factory.mktemp("named")).with_runtime(session_limit_nanos=10**6 * NANOS)
+    servers = [rule(BudgetScope.MCP_SERVER, name, 10**6) for name in ("github", "web")]
+    along = world.with_runtime(rules=(servers[0],))
+    begin(along)
+    respond(along, "opens", 1, served=(ISSUE,))
+    hook(along, Moment.TOOL, "t0", tool="mcp__github__x", tool_use_ids=("t0",))
+    for cents, served, again in work:
+        for times in range(again + 1):
+            respond(along, f"r{len(served)}", cents + times, served=tuple(sorted(set(served), key=str)))
+    counted = spent(along)["github"]
+    # The same on record, counted by a window that was not there before.
+    late = world.with_runtime(rules=(replace(servers[0], period="week"),))
+    hook(late, Moment.TOOL, "t1", tool="mcp__github__x", tool_use_ids=("t1",))
+    with world.ledger.reading() as reader:
+        found = [b.spent // CENT for b in reader.windows_between("week", -(2**62), 2**62)]
+    assert found == [counted]
+    problems = world.problems()
+    world.ledger.close()
+    assert not problems
