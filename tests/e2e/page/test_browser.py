@@ -6,7 +6,7 @@ import re
 
 import pytest
 from tests.entrypoints.page.conftest import served
-from tests.world import make_world
+from tests.world import Tokens, make_world
 
 pytestmark = pytest.mark.e2e
 
@@ -133,3 +133,42 @@ def test_printed_it_has_neither_head_nor_forms(looked):
     for part in (".top", ".filters", "form#raise", "button"):
         assert not tab.is_visible(part), part
     assert tab.is_visible("table")
+
+
+def test_keys_lead_through_rows_and_pages_and_can_be_switched_off(looked):
+    tab = looked("now")
+    tab.keyboard.press("j")
+    first = tab.evaluate("document.activeElement.textContent")
+    tab.keyboard.press("j")
+    tab.keyboard.press("k")
+    assert tab.evaluate("document.activeElement.textContent") == first
+    tab.keyboard.press("/")
+    tab.keyboard.type("gs")
+    assert tab.input_value("#f") == "gs", "in a field they are letters"
+    tab.keyboard.press("Escape")
+    tab.keyboard.press("g")
+    tab.keyboard.press("s")
+    tab.wait_for_url("**/spend*")
+    tab.click("#keys-switch")
+    tab.keyboard.press("g")
+    tab.keyboard.press("n")
+    tab.keyboard.press("j")
+    assert tab.inner_text("#keys-switch") == "keys off"
+    assert "/spend" in tab.url
+
+
+def test_figures_follow_what_another_program_spends(chromium, looked, tmp_path):
+    world = make_world(tmp_path)
+    first = world.start("5", task_summary="first")
+    other = make_world(tmp_path, clock=world.clock, tokens=Tokens(5_000))
+    with served(world.rt, tmp_path) as page:
+        tab = looked("now", at=page)
+        tab.locator("#live", has_text="live").wait_for()
+        assert "of 1 open session" in tab.inner_text(".figs")
+        other.start("5", task_summary="second")
+        tab.locator(".figs", has_text="of 2 open sessions").wait_for()
+        tab.locator("#live", has_text="live, figures of").wait_for()
+        tab.close()
+    other.ledger.close()
+    world.ledger.close()
+    assert first

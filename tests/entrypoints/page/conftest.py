@@ -90,7 +90,7 @@ def served(rt, folder: Path, **more) -> Iterator[Browser]:
         door,
         more.pop("is_installed", True),
     )
-    server = page_server(page_app(pages, file))
+    server = page_server(page_app(pages, file), door.closing)
     ear.listen(8)
     running = threading.Thread(target=server.run, kwargs={"sockets": [ear]})
     running.start()
@@ -98,6 +98,7 @@ def served(rt, folder: Path, **more) -> Iterator[Browser]:
         yield Browser(door, file, pages)
     finally:
         server.should_exit = True
+        door.closing.set()
         running.join()
         ear.close()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 from collections.abc import Iterator
 from decimal import Decimal
@@ -11,7 +12,7 @@ from html.parser import HTMLParser
 import pytest
 from tests.entrypoints.page.conftest import served
 from tests.entrypoints.page.test_now import spend
-from tests.world import MINUTE, NANOS, as_said, the_user
+from tests.world import MINUTE, NANOS, Tokens, as_said, make_world, the_user
 
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.model import Actor
@@ -264,3 +265,22 @@ def test_nothing_is_raised_by_an_address(seen):
     events = world.events()
     assert browser.get("budgets", **fields).status == 200
     assert world.events() == events
+
+
+# ---------------------------------------------------------------- live
+
+
+def test_the_page_is_told_when_another_program_has_written(world):
+    other = make_world(world.folder, clock=world.clock, tokens=Tokens(5_000))
+    with served(world.rt, world.folder) as browser:
+        line = http.client.HTTPConnection("127.0.0.1", browser.door.port, timeout=60)
+        line.request("GET", f"{browser.door.base}live", headers=browser.own)
+        stream = line.getresponse()
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        assert stream.readline() == b": follows the ledger\n"
+        other.start("5")
+        assert [stream.readline() for _ in range(2)] == [b"\n", b"data: changed\n"]
+        browser.door.closing.set()
+        assert stream.read() == b"\n", "it ends with the page"
+        line.close()
+    other.ledger.close()

@@ -90,7 +90,7 @@ def _serve(
         click.echo("It is good once. The page runs until you press Ctrl-C.")
         sys.stdout.flush()
 
-    serve_page(page_app(pages, file), ear, file.remove, ready)
+    serve_page(page_app(pages, file), ear, door.closing, file.remove, ready)
     click.echo("The page is closed.")
 
 

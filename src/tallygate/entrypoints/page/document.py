@@ -58,6 +58,7 @@ def document(look: Look, around: PageAround, name: str, *body: Node, frame: Fram
                 h.link(rel="icon", href="icon.svg"),
                 h.link(rel="stylesheet", href="tokens.css"),
                 h.link(rel="stylesheet", href="page.css"),
+                frame is not None and h.script(src="page.js", defer=True),
             ],
             h.body[
                 h.a(".skip", href="#main")["Skip to the page"],
@@ -228,11 +229,26 @@ def _bottom(around: PageAround, frame: Frame | None) -> Element:
         else:
             parts.append(h.span["ledger is new · no events yet"])
         parts.append(h.span[f"tallygate {__version__} · prices {prices.source} {prices.version}, {age}"])
-        parts.append(h.span[f"figures of {when(frame.now_us, frame.now_us, around.zone)}"])
+        parts.append(h.span(".figures")[f"figures of {when(frame.now_us, frame.now_us, around.zone)}"])
+        parts.append(h.span(id="live", role="status"))
     else:
         parts.append(h.span[f"tallygate {__version__}"])
     parts.append(h.span["nothing leaves this machine"])
+    if frame is not None:
+        parts.append(_keys())
     return h.footer(".bottom")[h.div(".wrap")[parts]]
+
+
+def _keys() -> Element:
+    """The keys, for whoever has a script that hears them; one button switches them off."""
+    found: list[Node] = []
+    for keys, what in (("g n", "Now"), ("/", "filter"), ("j k", "rows")):
+        found.append(h.span[[[h.kbd[key], " "] for key in keys.split()], what])
+    return h.span(".keys", id="keys", hidden=True)[
+        found,
+        h.span[h.kbd["g"], " ", h.kbd["s"], " ", h.kbd["e"], " ", h.kbd["b"], " pages"],
+        h.button(type="button", id="keys-switch")["keys on"],
+    ]
 
 
 def filter_note(look: Look, span: Span) -> Sequence[Node]:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
+from threading import Event
 
 from tallygate.clients.guarding import PAGE_FOLDER
 
@@ -33,7 +34,7 @@ class PageDoor:
     `token` is what the file hands over; it is good once and until `until_us` of a clock that nobody sets. `key` is what
     the browser keeps in its cookie from then on, `form` stands in every form that changes something. All addresses lie
     below `path`, which is chance as well: a browser sends a cookie to every port of a machine, and so to servers of
-    agents, but only for the paths that it was given for.
+    agents, but only for the paths that it was given for. `closing` is set once the page ends.
     """
 
     port: int
@@ -43,6 +44,7 @@ class PageDoor:
     key: str
     form: str
     used: bool = field(default=False)
+    closing: Event = field(default_factory=Event, compare=False)
 
     @property
     def origin(self) -> str:

@@ -15,8 +15,8 @@ METHODS = frozenset({"GET", "HEAD", "POST"})
 BODY_BYTES_MAX = 16 * 1024
 _FORM = "application/x-www-form-urlencoded"
 HEADERS: Mapping[str, str] = {
-    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'",
+    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     # With none at all a browser would not say whence its forms come.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
@@ -13,7 +13,7 @@ import htpy as h
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -52,7 +52,7 @@ from tallygate.operations.views.session_list import Order, sessions_of
 from tallygate.operations.views.spend import SPLITS, spend
 from tallygate.reports.usage import By
 
-_STATIC = {"tokens.css": "text/css", "page.css": "text/css", "icon.svg": "image/svg+xml"}
+_STATIC = {"tokens.css": "text/css", "page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _HTML = "text/html; charset=utf-8"
 _FIELDS_MAX = 20
 
@@ -171,6 +171,7 @@ def page_app(pages: Pages, file: DoorFile) -> ASGIApp:
         Route(OPEN, partial(_opened, pages, file), methods=["POST"]),
         Route(base, partial(_to, f"{base}now")),
         *(Route(f"{base}{name}", _static(name, kind)) for name, kind in _STATIC.items()),
+        Route(f"{base}live", partial(_live, pages)),
         Route(f"{base}now", partial(_page, pages, "now", pages.now)),
         Route(f"{base}spend", partial(_page, pages, "spend", pages.spend)),
         Route(f"{base}sessions", partial(_page, pages, "sessions", pages.sessions)),
@@ -185,6 +186,34 @@ async def _page(pages: Pages, name: str, make: Callable[[Look, Span], Shown], re
     look = look_of(name, dict(request.query_params))
     body, status = await run_in_threadpool(pages.shown, look, make)
     return Response(body, status, media_type=_HTML)
+
+
+async def _live(pages: Pages, _: Request) -> Response:
+    """Say whenever another program has written into the ledger; what is new is fetched as the page itself."""
+    return StreamingResponse(_news(pages), media_type="text/event-stream")
+
+
+async def _news(pages: Pages) -> AsyncIterator[str]:
+    known = await run_in_threadpool(_written, pages)
+    yield ": follows the ledger\n\n"
+    looks = 0
+    while not await run_in_threadpool(pages.door.closing.wait, 0.5):
+        looks += 1
+        # A line that says nothing tells the server when the browser has gone.
+        if looks % 30 == 0:
+            yield ": goes on\n\n"
+        now = await run_in_threadpool(_written, pages)
+        if now != known:
+            known = now
+            yield "data: changed\n\n"
+
+
+def _written(pages: Pages) -> object:
+    """What is another one once something was written; nothing is said of a ledger that cannot be asked."""
+    try:
+        return pages.rt.services.ledger.others_wrote()
+    except LedgerUnavailable:
+        return None
 
 
 async def _raise(pages: Pages, request: Request) -> Response:

@@ -23,6 +23,10 @@ _AT_ONCE_MAX = 64
 class PageServer(uvicorn.Server):
     """Ends when its user or the system says so, as something that is done and has not failed."""
 
+    def __init__(self, config: uvicorn.Config, closing: threading.Event) -> None:
+        super().__init__(config)
+        self._closing = closing
+
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Stop at a signal, and leave signals as they were."""
@@ -40,6 +44,7 @@ class PageServer(uvicorn.Server):
         # A second signal does not wait for answers that are still on their way.
         self.force_exit = self.should_exit
         self.should_exit = True
+        self._closing.set()
 
 
 def listening(port: int) -> socket.socket:
@@ -59,7 +64,7 @@ def listening(port: int) -> socket.socket:
     return found
 
 
-def page_server(app: ASGIApp) -> PageServer:
+def page_server(app: ASGIApp, closing: threading.Event) -> PageServer:
     """What answers; it says nothing of itself and writes no log."""
     config = uvicorn.Config(
         app,
@@ -73,10 +78,16 @@ def page_server(app: ASGIApp) -> PageServer:
         limit_concurrency=_AT_ONCE_MAX,
         timeout_graceful_shutdown=1,
     )
-    return PageServer(config)
+    return PageServer(config, closing)
 
 
-def serve_page(app: ASGIApp, ear: socket.socket, expire: Callable[[], object], ready: Callable[[], object]) -> None:
+def serve_page(
+    app: ASGIApp,
+    ear: socket.socket,
+    closing: threading.Event,
+    expire: Callable[[], object],
+    ready: Callable[[], object],
+) -> None:
     """Answer until a signal ends it. `expire` is called once the token is too old, `ready` once it is listened."""
     aging = threading.Timer(GOOD_US // 1_000_000, expire)
     aging.daemon = True
@@ -84,7 +95,7 @@ def serve_page(app: ASGIApp, ear: socket.socket, expire: Callable[[], object], r
     try:
         ear.listen(_AT_ONCE_MAX)
         ready()
-        page_server(app).run(sockets=[ear])
+        page_server(app, closing).run(sockets=[ear])
     finally:
         aging.cancel()
         expire()
