@@ -19,6 +19,9 @@ from tallygate.core.model import Actor
 from tallygate.core.words import ActorType, BudgetMode
 from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.sessions.ending import end_session
+from tallygate.operations.views.limits import _rank
+from tallygate.operations.views.spend import SPLITS
+from tallygate.operations.windows import new_window
 
 DAY_US = 24 * 60 * MINUTE
 RULES = (
@@ -172,6 +175,20 @@ def test_every_link_of_a_page_keeps_its_state_and_leads_somewhere(seen, page, th
     for link in links:
         assert browser.send("GET", f"{browser.door.base}{link}", browser.own).status == 200, link
         assert "theme=" in link, link
+
+
+@pytest.mark.parametrize("by", SPLITS)
+def test_each_split_of_what_was_spent_adds_up(seen, by):
+    _, browser, _ = seen
+    page = browser.get("spend", period="7d", by=by.value)
+    assert page.status == 200
+    assert sums_up(Tables(page.text).found[f"Spend by {by.value}"], 1)
+
+
+def test_budgets_of_every_scope_have_their_place(world):
+    ranks = [_rank(new_window("default", "b", BudgetRule(scope, NANOS, key="k"))) for scope in BudgetScope]
+    assert min(ranks) == _rank(new_window("default", "b", BudgetRule(BudgetScope.GLOBAL, NANOS, key="k")))
+    assert max(ranks) == _rank(new_window("default", "b", BudgetRule(BudgetScope.SESSION, NANOS, key="k")))
 
 
 def test_an_id_that_names_nothing_is_said_with_the_way_on(seen):

@@ -38,7 +38,10 @@ _ROWS = 50
 _TABLE_ROWS = 12
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DOLLAR = 1_000_000_000
-_NAMES = {By.MODEL: "Model", By.CLIENT: "Client", By.PROJECT: "Project", By.FOLDER: "Folder"}
+_NAMES = {
+    **{by: by.value.capitalize() for by in SPLITS},
+    By.MCP: "MCP server",
+}
 _REASONS = {
     "known": "listed price of the very model",
     "approximate": "price of the nearest listed relative",

@@ -102,19 +102,15 @@ def in_force(rt: Runtime, around: Frame) -> list[Budget]:
     return sorted(found, key=lambda each: (_rank(each), each.scope_key, -(each.resets_us or 2**62), each.budget_id))
 
 
-_RANKS = (
-    BudgetScope.GLOBAL,
-    BudgetScope.TENANT,
-    BudgetScope.USER,
-    BudgetScope.PROJECT,
-    BudgetScope.CLIENT,
-    BudgetScope.MODEL,
-    BudgetScope.SESSION,
-)
+# The widest first, sessions last; kinds of work between a client and a session stand in the order of their names.
+_WIDE = (BudgetScope.GLOBAL, BudgetScope.TENANT, BudgetScope.USER, BudgetScope.PROJECT, BudgetScope.CLIENT)
 
 
-def _rank(budget: Budget) -> int:
-    return _RANKS.index(BudgetScope(budget.scope))
+def _rank(budget: Budget) -> tuple[int, str]:
+    scope = BudgetScope(budget.scope)
+    if scope in _WIDE:
+        return _WIDE.index(scope), ""
+    return len(_WIDE) + (scope is BudgetScope.SESSION), scope.value
 
 
 def _chosen(rt: Runtime, found: list[Budget], name: str | None) -> Budget | None:

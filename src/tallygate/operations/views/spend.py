@@ -15,7 +15,7 @@ from tallygate.operations.views.usage import UsageView, list_usage, spent_betwee
 from tallygate.reports.usage import By, UsageLine, total_of
 
 # What spending is split by, in this order; a folder says more than a project only where both differ.
-SPLITS = (By.MODEL, By.CLIENT, By.PROJECT, By.FOLDER)
+SPLITS = (By.MODEL, By.CLIENT, By.PROJECT, By.FOLDER, By.BRANCH, By.AGENT, By.SKILL, By.MCP)
 # Longer spans are drawn month by month, and their hours are not told.
 DAYS_MAX = 92
 HOURS_OF_DAYS_MAX = 31
