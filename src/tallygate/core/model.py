@@ -370,7 +370,7 @@ def in_usd(amount: int, budget: Budget) -> int:
 
 def unit_exact(amount: int, unit: str) -> str:
     """An amount of a budget as exact text, for files that are read again."""
-    return str(amount) if unit in money.COUNTED else money.exact_text(amount)
+    return str(amount) if unit in money.WHOLE else money.exact_text(amount)
 
 
 def budget_stated(budget: Budget) -> dict[str, str]:

@@ -23,6 +23,9 @@ TOKENS_MAX = 1_000_000_000
 # Units of budgets that are counted, not paid: their amounts are whole numbers.
 TOKENS, CALLS = "tokens", "calls"
 COUNTED = (TOKENS, CALLS)
+# What limits on clients' plans are told in; no budget is kept of one.
+PERCENT = "percent"
+WHOLE = (*COUNTED, PERCENT)
 
 
 def parse_amount_nanos(argument: str, value: object, *, allow_zero: bool = False) -> int:
@@ -196,6 +199,8 @@ def adding_up(parts: Sequence[int], total: int, currency: str = "USD", *, least:
 def _shown(nanos: int, currency: str, digits: int) -> str:
     if currency in COUNTED:
         return f"{nanos:,} {currency}"
+    if currency == PERCENT:
+        return f"{nanos} %"
     symbol = {"USD": "$", "GBP": "£", "EUR": "€"}.get(currency)
     sign = "-" if nanos < 0 else ""
     number = f"{decimal_units(abs(nanos), digits):,f}"

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.moments import as_datetime, microseconds
-from tallygate.core.money import COUNTED, parse_amount_nanos
+from tallygate.core.money import COUNTED, PERCENT, parse_amount_nanos
 
 MOMENTS = "a date (2026-03-01), a time (2026-03-01T14:30), today, yesterday, or how long ago (36h, 7d, 4w)"
 
@@ -25,12 +25,14 @@ _DAYS_BACK = {"today": 0, "yesterday": 1}
 
 
 def typed_amount(argument: str, text: str, unit: str = "USD", *, allow_zero: bool = False) -> int:
-    """An amount of a budget's unit: nano-units of money, or a whole number of tokens or calls.
+    """An amount of a budget's unit: nano-units of money, or a whole number of tokens, calls or per cent.
 
     Raises `InvalidArgument` naming the argument, as option or word, with a form that is understood.
     """
     if unit in COUNTED:
         return typed_count(argument, text, unit, least=0 if allow_zero else 1)
+    if unit == PERCENT:
+        return typed_percent(argument, text)
     bare = text.strip()
     for sign, currency in (*_SIGNS.items(), *((code, code) for code in {unit, *_SIGNS.values()})):
         without = _without(bare, sign)
@@ -44,6 +46,18 @@ def typed_amount(argument: str, text: str, unit: str = "USD", *, allow_zero: boo
         sign = next((f" or {sign}2.50" for sign, currency in _SIGNS.items() if currency == unit), "")
         raise InvalidArgument(argument, f"{argument} must be an amount such as 2.50{sign}, not {_shown(text)}.")
     return parse_amount_nanos(argument, number, allow_zero=allow_zero)
+
+
+def typed_percent(argument: str, text: str) -> int:
+    """A share in whole per cent, from 1 to 100.
+
+    >>> typed_percent("--at-percent", "90"), typed_percent("--at-percent", "85 %")
+    (90, 85)
+    """
+    bare = text.strip().removesuffix("%").rstrip()
+    if not re.fullmatch("[0-9]{1,3}", bare, re.ASCII) or not 1 <= int(bare) <= 100:
+        raise InvalidArgument(argument, f"{argument} must be whole per cent from 1 to 100, not {_shown(text)}.")
+    return int(bare)
 
 
 def typed_limit(argument: str, text: str) -> tuple[int, str]:

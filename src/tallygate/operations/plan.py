@@ -24,13 +24,15 @@ def plan_now(rt: Runtime, reader: UsageReader, session: Session, at_us: int) -> 
     return tuple(standing_of(rule, name, windows_of(told, name), at_us) for rule, name in bound)
 
 
-def plans_standing(rt: Runtime, reader: UsageReader, at_us: int) -> list[PlanStanding]:
-    """How every limit on a plan stands here, for people to look at: each for every client that it can bind."""
+def plans_standing(
+    rt: Runtime, reader: UsageReader, at_us: int, rules: Sequence[PlanRule] | None = None
+) -> list[PlanStanding]:
+    """How every limit on a plan stands here, or some stand: each for every client that it can bind."""
     told = reader.plan_windows()
     telling = [client.name for client in REGISTRY.clients.values() if client.tells_plan]
     return [
         standing_of(rule, name, windows_of(told, name), at_us)
-        for rule in rt.workspace.plan
+        for rule in (rt.workspace.plan if rules is None else rules)
         for name in ([rule.client] if rule.client is not None else telling)
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, replace
 
 from tallygate.core.errors import SettingsError
-from tallygate.core.gate.rules import NAMED, SESSION, BudgetRule, BudgetScope
+from tallygate.core.gate.rules import NAMED, SESSION, BudgetRule, BudgetScope, scope_named
 from tallygate.core.money import CALLS, TOKENS
 from tallygate.core.plan import PlanRule, PlanUnknown
 from tallygate.core.words import BudgetMode
@@ -81,8 +81,9 @@ class _Row:
 
 
 BUDGET = table_of(_Row)
+# Where a limit on a plan stands that names no share.
+AT_PERCENT = 90
 _EXAMPLES = {BudgetScope.AGENT: "Explore", BudgetScope.SKILL: "release-notes", BudgetScope.MCP_SERVER: "github"}
-_ARTICLES = {BudgetScope.AGENT: "an agent", BudgetScope.SKILL: "a skill", BudgetScope.MCP_SERVER: "an MCP server"}
 
 
 def read_budgets(document: Document, mode: BudgetMode) -> tuple[BudgetRule, ...]:
@@ -98,6 +99,11 @@ def with_budgets(settings: Settings, document: Document) -> Settings:
 
 def read_plan(document: Document, mode: BudgetMode, within: str | None = None) -> tuple[PlanRule, ...]:
     """The limits of a file on plans; `within` is the project whose file it is."""
+    return tuple(rule for _, rule in numbered_plan(document, mode, within))
+
+
+def numbered_plan(document: Document, mode: BudgetMode, within: str | None = None) -> list[tuple[int, PlanRule]]:
+    """The limits of a file on plans, each with its place among all rows."""
     found = []
     for number, row in enumerate(sections.rows(document, "budget", BUDGET, _Row)):
         path: KeyPath = ("budget", number)
@@ -109,12 +115,9 @@ def read_plan(document: Document, mode: BudgetMode, within: str | None = None) -
         if any(each is not None for each in given):
             keys = "limits, match and period"
             raise _wrong(document, path, f"{keys} mean nothing for a plan.", "Its limit is at_percent, of a window.")
-        found.append(
-            PlanRule(
-                row.window, row.at_percent or 90, row.mode or mode, row.client, row.unknown or PlanUnknown.WARN, within
-            )
-        )
-    return tuple(found)
+        percent, unknown = row.at_percent or AT_PERCENT, row.unknown or PlanUnknown.WARN
+        found.append((number, PlanRule(row.window, percent, row.mode or mode, row.client, unknown, within)))
+    return found
 
 
 def numbered_budgets(document: Document, mode: BudgetMode) -> list[tuple[int, BudgetRule]]:
@@ -135,7 +138,7 @@ def numbered_budgets(document: Document, mode: BudgetMode) -> list[tuple[int, Bu
         if row.scope in NAMED and (row.name is None or row.match is not None):
             hint = f'Write for example: name = "{_EXAMPLES[row.scope]}"'
             what = "lacks name." if row.name is None else "takes a name, and no match."
-            raise _wrong(document, path, f"a budget of {_ARTICLES[row.scope]} {what}", hint)
+            raise _wrong(document, path, f"a budget of {scope_named(row.scope)} {what}", hint)
         if row.scope not in NAMED and row.name is not None:
             raise _wrong(document, path, f"name means nothing for {row.scope.value}.", "Leave name out.")
         if row.scope in (BudgetScope.SESSION, BudgetScope.GLOBAL) and row.match is not None:

@@ -9,10 +9,11 @@ from typing import Any
 
 from tallygate.core.errors import SettingsError
 from tallygate.core.gate.rules import NAMED, BudgetRule, BudgetScope, scope_words
-from tallygate.core.money import COUNTED, exact_text, format_amount, json_number
+from tallygate.core.money import COUNTED, PERCENT, WHOLE, exact_text, format_amount, json_number
+from tallygate.core.plan import PlanRule, PlanUnknown, window_name
 from tallygate.core.words import BudgetMode
 from tallygate.settings import sections
-from tallygate.settings.budgets import numbered_budgets
+from tallygate.settings.budgets import numbered_budgets, numbered_plan
 from tallygate.settings.model import Paths, Settings
 from tallygate.settings.source import Document, key_lines, parse_document, read_document
 
@@ -25,13 +26,31 @@ class NamedLimit:
     """One `[[budget]]` of a settings file, with the name that commands know it by and its place in the file."""
 
     name: str
-    rule: BudgetRule
+    rule: BudgetRule | PlanRule
     index: int
+
+    @property
+    def amount(self) -> int:
+        """How far it goes, in its unit."""
+        return self.rule.at_percent if isinstance(self.rule, PlanRule) else self.rule.limit
+
+    @property
+    def unit(self) -> str:
+        """What its amount is counted in."""
+        return PERCENT if isinstance(self.rule, PlanRule) else self.rule.unit
 
     @property
     def told(self) -> str:
         """What it limits, in words."""
         rule = self.rule
+        if isinstance(rule, PlanRule):
+            whose = "each client that tells of one" if rule.client is None else rule.client
+            halts = ", stops while nobody knows" if rule.unknown is PlanUnknown.HALT else ""
+            soft = ", only warns" if rule.mode is BudgetMode.SOFT else ""
+            window = window_name(rule.minutes)
+            return (
+                f"{format_amount(rule.at_percent, PERCENT)} of the {window} window of the plan of {whose}{halts}{soft}"
+            )
         period = {"session": " a session", "never": " in all"}.get(rule.period, f" a {rule.period}")
         if rule.period.endswith("h"):
             period = f" in {rule.period.removesuffix('h')} hours"
@@ -44,14 +63,18 @@ class NamedLimit:
     def stated(self) -> dict[str, Any]:
         """The same for programs."""
         rule = self.rule
+        if isinstance(rule, PlanRule):
+            scope, match, period = BudgetScope.PLAN, rule.client, window_name(rule.minutes)
+        else:
+            scope, match, period = rule.scope, rule.match, rule.period
         return {
             "name": self.name,
-            "scope": rule.scope.value,
-            "match": rule.match,
-            "period": rule.period,
+            "scope": scope.value,
+            "match": match,
+            "period": period,
             "mode": rule.mode.value,
-            "currency": rule.unit,
-            "limit": rule.limit if rule.unit in COUNTED else json_number(rule.limit),
+            "currency": self.unit,
+            "limit": self.amount if self.unit in WHOLE else json_number(self.amount),
         }
 
 
@@ -60,13 +83,9 @@ def limits_in(document: Document, paths: Paths) -> list[NamedLimit]:
     found: list[NamedLimit] = []
     taken: set[str] = set()
     mode = sections.apply(Settings(paths), document, project=False).policy.budget_mode
-    for index, rule in numbered_budgets(document, mode):
-        parts = [rule.period]
-        if rule.scope not in (BudgetScope.SESSION, BudgetScope.USER):
-            parts.append("all" if rule.scope is BudgetScope.GLOBAL else rule.scope.value)
-        parts += [rule.match] if rule.match is not None else []
-        parts += [rule.unit] if rule.unit != "USD" else []
-        plain = _NOT_IN_NAMES.sub("-", "-".join(parts).lower()).strip("-")
+    rows: list[tuple[int, BudgetRule | PlanRule]] = [*numbered_budgets(document, mode), *numbered_plan(document, mode)]
+    for index, rule in sorted(rows, key=lambda row: row[0]):
+        plain = _NOT_IN_NAMES.sub("-", "-".join(_parts(rule)).lower()).strip("-")
         soft = [f"{plain}-soft"] if rule.mode is BudgetMode.SOFT else []
         numbered = (f"{plain}-{number}" for number in range(2, 10_000))
         name = next(each for each in (plain, *soft, *numbered) if each not in taken)
@@ -75,12 +94,28 @@ def limits_in(document: Document, paths: Paths) -> list[NamedLimit]:
     return found
 
 
-def with_limit(document: Document, rule: BudgetRule, *, names_mode: bool) -> str:
+def _parts(rule: BudgetRule | PlanRule) -> list[str]:
+    """What tells a limit from others, for its name."""
+    if isinstance(rule, PlanRule):
+        return ["plan", window_name(rule.minutes), *([] if rule.client is None else [rule.client])]
+    parts = [rule.period]
+    if rule.scope not in (BudgetScope.SESSION, BudgetScope.USER):
+        parts.append("all" if rule.scope is BudgetScope.GLOBAL else rule.scope.value)
+    parts += [rule.match] if rule.match is not None else []
+    return parts + ([rule.unit] if rule.unit != "USD" else [])
+
+
+def with_limit(document: Document, rule: BudgetRule | PlanRule, *, names_mode: bool) -> str:
     """The file's text with one more limit, at its end."""
-    lines = ["[[budget]]", f'scope = "{rule.scope.value}"']
-    key = "name" if rule.scope in NAMED else "match"
-    lines += [] if rule.match is None else [f"{key} = {_quoted(rule.match)}"]
-    lines += [] if rule.scope is BudgetScope.SESSION else [f'period = "{rule.period}"']
+    if isinstance(rule, PlanRule):
+        lines = ["[[budget]]", f'scope = "{BudgetScope.PLAN.value}"', f'window = "{window_name(rule.minutes)}"']
+        lines += [] if rule.client is None else [f"client = {_quoted(rule.client)}"]
+        lines += [] if rule.unknown is PlanUnknown.WARN else [f'unknown = "{rule.unknown.value}"']
+    else:
+        lines = ["[[budget]]", f'scope = "{rule.scope.value}"']
+        key = "name" if rule.scope in NAMED else "match"
+        lines += [] if rule.match is None else [f"{key} = {_quoted(rule.match)}"]
+        lines += [] if rule.scope is BudgetScope.SESSION else [f'period = "{rule.period}"']
     lines += [f"{key} = {value}" for key, value in _amount(rule)]
     lines += [f'mode = "{rule.mode.value}"'] if names_mode else []
     text = document.text
@@ -91,15 +126,23 @@ def with_limit(document: Document, rule: BudgetRule, *, names_mode: bool) -> str
     return _checked(document, new, values)
 
 
-def with_other_amount(document: Document, found: NamedLimit, rule: BudgetRule) -> str:
-    """The file's text with another amount in a limit of it; what stands behind the amount stays."""
+def with_other_amount(document: Document, found: NamedLimit, rule: BudgetRule | PlanRule) -> str:
+    """The file's text with another amount in a limit of it; what stands behind the amount stays.
+
+    A limit on a plan may stand there without its amount, which then gets a line of its own.
+    """
     key, value = _amount(rule)[0]
     lines = document.text.splitlines(keepends=True)
-    at = key_lines(document.text).get(("budget", found.index, key))
-    if at is None:
+    begins = key_lines(document.text)
+    at = begins.get(("budget", found.index, key))
+    window = begins.get(("budget", found.index, "window"))
+    if at is not None:
+        lines[at - 1] = re.sub(rf"""^(\s*["']?{key}["']?\s*=\s*)[^\s#]+""", rf"\g<1>{value}", lines[at - 1])
+    elif window is not None and key not in document.values["budget"][found.index]:
+        newline = "\r\n" if "\r\n" in document.text else "\n"
+        lines.insert(window - 1, f"{key} = {value}{newline}")
+    else:
         raise _by_hand(document, found, f"its limit is not written as {key}")
-    changed = re.sub(rf"""^(\s*["']?{key}["']?\s*=\s*)[^\s#]+""", rf"\g<1>{value}", lines[at - 1])
-    lines[at - 1] = changed
     rows = [dict(row) for row in document.values["budget"]]
     rows[found.index][key] = parse_document(document.name, f"{key} = {value}").values[key]
     return _checked(document, "".join(lines), rows, found)
@@ -144,8 +187,10 @@ def _by_hand(document: Document, found: NamedLimit | None, why: str) -> Settings
     return document.error(path, f"{what}: {why}; nothing was changed.", hint=_BY_HAND)
 
 
-def _amount(rule: BudgetRule) -> list[tuple[str, str]]:
+def _amount(rule: BudgetRule | PlanRule) -> list[tuple[str, str]]:
     """The keys that say how far a limit goes, the amount first."""
+    if isinstance(rule, PlanRule):
+        return [("at_percent", str(rule.at_percent))]
     if rule.unit in COUNTED:
         return [(f"limit_{rule.unit}", str(rule.limit))]
     text = exact_text(rule.limit)

@@ -12,6 +12,7 @@ from tallygate.app import settings_here
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import SettingsError
 from tallygate.core.gate.rules import BudgetRule, BudgetScope, RuleTarget, rules_that_apply
+from tallygate.core.plan import PlanRule
 from tallygate.core.words import BudgetMode
 from tallygate.entrypoints.cli import own_limits, whose
 from tallygate.settings.model import Paths
@@ -73,6 +74,14 @@ def test_a_limit_that_is_added_stands_at_the_end_and_in_the_list(run, run_json, 
         (("9", "--per", "day", "--client", "my-bot", "--anyway"), "day-client-my-bot", 'match = "my-bot"'),
         (("9", "--per", "day", "--client", "Codex*"), "day-client-codex*", 'match = "Codex*"'),
         (("9", "--soft"), "session-soft", 'mode = "soft"'),
+        (("5", "--per", "day", "--agent", "Explore"), "day-agent-explore", 'name = "Explore"'),
+        (("1", "--per", "week", "--skill", "release-*"), "week-skill-release-*", 'name = "release-*"'),
+        (("9", "--per", "5h", "--mcp-server", "my server"), "5h-mcp-server-my-server", 'scope = "mcp_server"'),
+        (("--plan", "5h"), "plan-5h", "at_percent = 90"),
+        (("--plan", "Weekly", "--at-percent", "85 %"), "plan-weekly", "at_percent = 85"),
+        (("--plan", "7d", "--client", "Codex CLI"), "plan-weekly-codex", 'client = "codex"'),
+        (("--plan", "24h", "--unknown", "halt"), "plan-24h", 'unknown = "halt"'),
+        (("--plan", "5h", "--soft"), "plan-5h", 'mode = "soft"'),
     ],
 )
 def test_what_is_typed_is_what_is_written(run, run_json, file, words, name, line):
@@ -86,6 +95,53 @@ def test_another_amount_changes_one_line_and_keeps_what_stands_behind_it(run, ru
     assert run("budget", "set", "session", "7,50").exit_code == 0
     assert file.read_text() == FILE.replace("= 50 # fifty", "= 30.00 # fifty").replace("5.00  # five", "7.50  # five")
     assert names(run_json) == {"session": 7.5, "day": 30}
+
+
+PLANS = """\
+[[budget]]  # mine
+scope = "plan"
+window = "5h"  # five hours
+
+[[budget]]
+scope = "plan"
+window = "weekly"
+at_percent = 90  # of a week
+
+"""
+WITH_PLANS = FILE.replace("[[budget]]   # each", PLANS + "[[budget]]   # each")
+
+
+def test_a_limit_on_a_plan_is_set_and_removed_as_others_are(run, run_json, file):
+    file.write_text(WITH_PLANS)
+    assert names(run_json) == {"plan-5h": 90, "plan-weekly": 90, "session": 5, "day": 50}
+    for words in (("plan-5h", "80 %"), ("plan-weekly", "70"), ("day", "$30")):
+        assert run("budget", "set", *words).exit_code == 0
+    text = WITH_PLANS.replace("= 90  #", "= 70  #").replace("= 50 # fifty", "= 30.00 # fifty")
+    assert file.read_text() == text.replace('window = "5h"', 'at_percent = 80\nwindow = "5h"')
+    assert run("budget", "set", "plan-5h", "101").exit_code == 2
+    assert run("budget", "remove", "plan-5h").exit_code == 0
+    assert names(run_json) == {"plan-weekly": 70, "session": 5, "day": 30}
+
+
+def test_of_a_plan_an_agent_only_lowers_the_limit(run, file, as_agent):
+    file.write_text(WITH_PLANS)
+    for words, code in (
+        (("set", "plan-weekly", "91"), 7),
+        (("remove", "plan-weekly"), 7),
+        (("set", "plan-weekly", "80"), 0),
+    ):
+        assert run("budget", *words).exit_code == code
+    assert file.read_text() == WITH_PLANS.replace("= 90  #", "= 80  #")
+
+
+def test_what_was_done_to_a_limit_on_a_plan_is_told_in_per_cent(run, file, made):
+    made.session()
+    run("budget", "add", "--plan", "5h", "--reason", "a long week")
+    run("budget", "set", "plan-5h", "80")
+    listed = run("budget", "list").stdout
+    assert "plan-5h: added at 90 % on " in listed
+    assert "plan-5h: lowered from 90 % to 80 % on " in listed
+    assert run("verify").exit_code == 0
 
 
 def test_a_limit_that_is_removed_takes_nothing_along(run, run_json, file):
@@ -120,10 +176,21 @@ def test_a_look_changes_nothing(run, file):
         (("add", "0"), 2, "LIMIT must be more than 0"),
         (("add", "5", "--per", "year"), 2, "--per must be day, week, month, never or hours such as 5h"),
         (("add", "5", "--model", "opus"), 2, "A limit for a model needs its period."),
-        (("add", "5", "--per", "day", "--model", "x", "--client", "y"), 2, "give one of the three"),
+        (("add", "5", "--per", "day", "--model", "x", "--client", "y"), 2, "give one of them"),
         (("add", "5", "--soft", "--hard"), 2, "two modes"),
         (("add", "5", "--per", "day", "--client", "gemni"), 2, "No client is known as 'gemni': there are claude-code,"),
         (("add", "5", "--per", "day", "--client", "clod*"), 2, "No client is known as 'clod*'"),
+        (("add",), 2, "LIMIT is missing"),
+        (("add", "5", "--agent", "Explore"), 2, "A limit for an agent needs its period."),
+        (("add", "5", "--per", "day", "--mcp-server", " "), 2, "--mcp-server must name one"),
+        (("add", "5", "--per", "day", "--skill", "x", "--agent", "y"), 2, "give one of them"),
+        (("add", "5", "--plan", "5h"), 2, "LIMIT means nothing for a plan"),
+        (("add", "--plan", "5h", "--agent", "x"), 2, "--agent means nothing for a plan"),
+        (("add", "--plan", "monthly"), 2, "--plan must be 5h, weekly or other hours"),
+        (("add", "--plan", "5h", "--at-percent", "0"), 2, "--at-percent must be whole per cent from 1 to 100"),
+        (("add", "--plan", "5h", "--at-percent", "9.5"), 2, "--at-percent must be whole per cent from 1 to 100"),
+        (("add", "--plan", "5h", "--client", "gemini"), 2, "only Claude Code and Codex tell of theirs"),
+        (("add", "5", "--at-percent", "90"), 2, "--at-percent and --unknown are of a limit on a plan"),
         (("set", "day", "ten"), 2, "AMOUNT must be an amount"),
         (("remove", "week"), 3, "There are: session, day."),
     ],
@@ -183,6 +250,12 @@ def test_a_first_limit_for_sessions_is_an_agents_where_it_leaves_them_no_more(ru
         (("add", "1", "--per", "week"), "settings.limit_added", "$1.00 a week"),
         (("add", "900 calls"), "settings.limit_added", "900 calls a session"),
         (("set", "day", "5"), "settings.limit_lowered", "$5.00 a day"),
+        (("add", "5", "--per", "day", "--agent", "X"), "settings.limit_added", "$5.00 a day for agent X"),
+        (
+            ("add", "--plan", "5h"),
+            "settings.limit_added",
+            "90 % of the 5h window of the plan of each client that tells of one",
+        ),
     ],
 )
 def test_a_new_limit_and_a_lower_one_are_anybodys_and_the_journal_says_whose(
@@ -283,6 +356,8 @@ def test_a_link_to_the_file_stays_one(run, file, tmp_path):
 
 PATHS = Paths(*[None] * 4)
 WEEK = BudgetRule(BudgetScope.USER, 9 * NANOS, period="week")
+EXPLORE = BudgetRule(BudgetScope.AGENT, 9 * NANOS, period="week", match="Explore")
+PLAN = PlanRule(300, 90, client="codex")
 PIECES = st.sampled_from(
     [
         "# a comment\n",
@@ -291,6 +366,8 @@ PIECES = st.sampled_from(
         '[[budget]]\nperiod = "day"\nscope="user"\nlimit_usd=2\n',
         '[["budget"]]\nscope = "global"\nperiod = "month"\n  limit_calls = 7\n',
         '[[alias]]\nx = """\n[[budget]]\nlimit_usd = 1\n"""\n',
+        '[[budget]]\nscope = "agent"\nname = "Plan"\nperiod = "day"\nlimit_usd = 3\n',
+        '[[budget]]\nscope = "plan"\nwindow = "5h"\nat_percent = 50 # of it\n',
         '[policy]\nbudget_mode = "soft"\n',
         "[ladder]\nclaude-code = [\n  'a',\n]\n",
     ]
@@ -305,21 +382,26 @@ def readable(text):
         return None, []
 
 
-@given(st.lists(PIECES, max_size=7), st.booleans())
-def test_of_any_file_only_the_limit_in_question_changes(pieces, carriage):
+@given(st.lists(PIECES, max_size=7), st.booleans(), st.sampled_from([WEEK, EXPLORE, PLAN]))
+def test_of_any_file_only_the_limit_in_question_changes(pieces, carriage, rule):
     text = "".join(pieces)
     text = text.replace("\n", "\r\n") if carriage else text
     document, limits = readable(text)
     if document is None:
         return
     assert len({each.name for each in limits}) == len(limits)
-    added = with_limit(document, WEEK, names_mode=False)
+    added = with_limit(document, rule, names_mode=False)
     assert added.startswith(text)
     after, more = readable(added)
     assert [each.name for each in more[:-1]] == [each.name for each in limits]
     assert without_limit(after, more[-1]).rstrip() == text.rstrip()
     for each in limits:
-        changed = with_other_amount(document, each, BudgetRule(each.rule.scope, 3 * NANOS, each.rule.unit))
+        other = (
+            PlanRule(each.rule.minutes, 33)
+            if isinstance(each.rule, PlanRule)
+            else BudgetRule(each.rule.scope, 3 * NANOS, each.rule.unit)
+        )
+        changed = with_other_amount(document, each, other)
         lines = [(a, b) for a, b in zip(text.splitlines(), changed.splitlines(), strict=True) if a != b]
         assert len(lines) == 1
         left, fewer = readable(without_limit(document, each))

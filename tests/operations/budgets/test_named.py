@@ -21,6 +21,7 @@ from tallygate.core.words import Action, ActorType, BudgetMode
 from tallygate.operations.hooks import answer_hook
 from tallygate.operations.usage.again import fill
 from tallygate.operations.usage.ingest import FileReading, ingest
+from tallygate.operations.views.history import names_like, spent_on_rule
 
 SECOND = 1_000_000
 CENT = NANOS // 100
@@ -90,6 +91,19 @@ def test_a_window_that_begins_late_counts_what_is_on_record(world):
     hook(world, Moment.TOOL, "t1", tool="mcp__github__search", tool_use_ids=("t1",))
     hook(world, Moment.TOOLS_DONE, "t1", agent_id="a1", agent_type="Explore")
     assert spent(world) == {"Explore": 10, "github": 10}
+
+
+def test_what_was_spent_for_a_name_is_told_and_names_beside_one_that_nobody_has(world):
+    begin(world)
+    respond(world, "a", 10, agent_id="a1", agent_type="Explore")
+    respond(world, "b", 20, skill="release-notes")
+    respond(world, "c", 30, served=(ISSUE, SEARCH, BASH))
+    respond(world, "d", 40, agent_id="a2", agent_type="Plan")
+    for each, cents in ((AGENT, 10), (SKILL, 20), (SERVER, 10), (replace(SERVER, match="*"), 20)):
+        assert spent_on_rule(world.rt, each, UTC) == cents * CENT
+        assert names_like(world.rt, each) is None
+    wrong = replace(AGENT, match="Explorer")
+    assert (spent_on_rule(world.rt, wrong, UTC), names_like(world.rt, wrong)) == (0, ["Plan", "Explore"])
 
 
 def test_a_correction_moves_the_shares_with_the_cost(world):

@@ -141,6 +141,15 @@ def scope_words(scope: str) -> str:
     return "MCP server" if scope == BudgetScope.MCP_SERVER else str(scope)
 
 
+def scope_named(scope: BudgetScope) -> str:
+    """What a budget limits, as one of its kind.
+
+    >>> scope_named(BudgetScope.AGENT), scope_named(BudgetScope.MCP_SERVER), scope_named(BudgetScope.MODEL)
+    ('an agent', 'an MCP server', 'a model')
+    """
+    return f"{'an' if scope in (BudgetScope.AGENT, BudgetScope.MCP_SERVER) else 'a'} {scope_words(scope)}"
+
+
 # What stands in the id of a budget between what it limits and the project whose file has it.
 WITHIN = ":in:"
 

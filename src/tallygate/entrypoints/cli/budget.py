@@ -158,7 +158,7 @@ def _say_own(settings: Settings, spent: Mapping[By, UsageLine]) -> None:
     limits = own_limits(settings)
     if not limits:
         return
-    stands = [_used_of(each.rule, spent) for each in limits]
+    stands = [_used_of(each.rule, spent) if isinstance(each.rule, BudgetRule) else None for each in limits]
     output.heading(f"Limits of {settings.paths.user_file}")
     output.table(
         output.words("NAME", [each.name for each in limits]),

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from tallygate.core.errors import NotFound
+from tallygate.core.gate.rules import BudgetRule
 from tallygate.core.gate.wording import decided
 from tallygate.core.model import unit_number
 from tallygate.core.moments import iso
@@ -44,7 +45,7 @@ def why(program: Program, asked: str | None, as_json: bool) -> None:
     with program.opened(settings) as app:
         rt = app.runtime
         found = explained(rt, _last(rt) if asked is None else asked)
-        own = {each.name: each.rule for each in own_limits(settings)}
+        own = {each.name: each.rule for each in own_limits(settings) if isinstance(each.rule, BudgetRule)}
         changes = changes_behind(rt, [each.name for each in found.budgets], own)
     if as_json:
         output.document({**_document(found), "limit_changes": [each.stated() for each in changes]})

@@ -8,7 +8,7 @@ from itertools import count
 from tallygate.core.authority import Authority, EntryDoor, Loosening, locked
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound, present, session_ended, unknown_session
 from tallygate.core.gate import lifecycle, policy
-from tallygate.core.gate.rules import BudgetRule, rolling_us
+from tallygate.core.gate.rules import rolling_us
 from tallygate.core.gate.wording import budget_name, raise_by, short_name, standing_of
 from tallygate.core.lock import LIMIT_CHANGED
 from tallygate.core.model import Budget, Quantity, Session, of_settings
@@ -66,25 +66,25 @@ def note_own_limit(
     rt: Runtime,
     name: str,
     told: str,
-    rules: tuple[BudgetRule | None, BudgetRule],
+    unit: str,
+    amounts: tuple[Quantity | None, Quantity],
     *,
     reason: str,
     authority: Authority,
 ) -> None:
     """Write down who has put a limit into the user's settings file, or given one there another amount.
 
-    `rules` are that before, if there was one, and after. A new one and a lower one are anybody's, so whoever looks at
+    `amounts` are that before, if there was one, and after. A new one and a lower one are anybody's, so whoever looks at
     the limit is told whose it is.
     """
-    before, after = rules
+    before, after = amounts
     note: dict[str, Value] = {"actor": authority.actor, "door": authority.door.value, "limit": name, "now": told}
     if authority.beneath is not None:
         note["beneath"] = authority.beneath
-    was = 0 if before is None else before.limit
-    kind = _ADDED if before is None else _RAISED if after.limit > was else _LOWERED
+    was = 0 if before is None else before
+    kind = _ADDED if before is None else _RAISED if after > was else _LOWERED
     with rt.writing() as tx:
-        amounts = (was, after.limit)
-        change = _stated(tx, of_settings(name), after.unit, amounts, reason=reason, authority=authority)
+        change = _stated(tx, of_settings(name), unit, (was, after), reason=reason, authority=authority)
         tx.append(kind, [Insert("limit_change", change)], by=rt.by, note=note)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import tzinfo
+from operator import attrgetter
 
+from tallygate.core.attribution import is_named
 from tallygate.core.gate.rules import BudgetRule, BudgetScope, rolling_us, window_of
 from tallygate.core.history import ENOUGH, LAST, EndedSession, JobSpread, Spread, jobs, spread
 from tallygate.core.proposals import ANEW_AFTER, ANEW_FOR, STOPPED_OF, Proposal, Proposals, is_due, proposals
@@ -85,6 +87,12 @@ def spent_on_rule(rt: Runtime, rule: BudgetRule, zone: tzinfo) -> int | None:
     from_us = window_of(rule.period, now_us, zone).start_us if length is None else now_us - length
     wanted = UsageWanted(from_us, now_us + 1)
     match rule.scope:
+        case BudgetScope.AGENT | BudgetScope.SKILL | BudgetScope.MCP_SERVER if rule.match is not None:
+            return sum(
+                nanos
+                for name, nanos in _spent_for(rt, rule.scope, from_us, now_us + 1).items()
+                if is_named(name, rule.match)
+            )
         case _ if rule.match is None:
             whole = rule.scope in (BudgetScope.USER, BudgetScope.GLOBAL)
             return _spent(rt, from_us, now_us + 1, zone).whole.nanos if whole else None
@@ -97,6 +105,38 @@ def spent_on_rule(rt: Runtime, rule: BudgetRule, zone: tzinfo) -> int | None:
         case _:
             return None
     return list_usage(rt, wanted, by=By.MODEL, zone=zone, limit=_ALL).total.whole.nanos
+
+
+_WHOM = {
+    BudgetScope.AGENT: (By.AGENT, attrgetter("agent")),
+    BudgetScope.SKILL: (By.SKILL, attrgetter("skill")),
+    BudgetScope.MCP_SERVER: (By.MCP, attrgetter("server")),
+}
+
+
+def names_like(rt: Runtime, rule: BudgetRule) -> list[str] | None:
+    """The names on record of the last year of which a limit's is none, those with most spent first.
+
+    None where it means one, where nothing is on record to tell, and for a limit of another kind.
+    """
+    if rule.scope not in _WHOM or rule.match is None:
+        return None
+    now_us = rt.services.clock_us()
+    found = _spent_for(rt, rule.scope, now_us - _YEAR_US, now_us + 1)
+    if not found or any(is_named(name, rule.match) for name in found):
+        return None
+    return sorted(found, key=lambda name: (-found[name], name))
+
+
+def _spent_for(rt: Runtime, scope: BudgetScope, from_us: int, until_us: int) -> dict[str, int]:
+    """What responses of a span cost by the agents, skills or servers that they were made for."""
+    by, name_of = _WHOM[scope]
+    found: dict[str, int] = {}
+    with rt.reading() as reader:
+        for each in reader.shared_sums(from_us, until_us, (by.value,), by_session=False):
+            if name := name_of(each.whom):
+                found[name] = found.get(name, 0) + each.found.nanos
+    return found
 
 
 def last_spent_us(rt: Runtime, zone: tzinfo) -> int | None:
