@@ -91,6 +91,22 @@ CASES = [
 ]
 
 
+NAMED = '[[budget]]\nscope = "{}"\nname = "x"\nperiod = "day"\nlimit_usd = {}\n'
+for scope in ("agent", "skill", "mcp_server"):
+    CASES += [("", NAMED.format(scope, 9), []), (NAMED.format(scope, 5), NAMED.format(scope, 900), [])]
+
+
+@pytest.mark.parametrize("scope", ["agent", "skill", "mcp_server"])
+def test_a_project_s_limit_on_a_name_stands_beside_the_user_s_and_binds_work_there_alone(
+    clone: Clone, scope: str
+) -> None:
+    clone.user(NAMED.format(scope, 5))
+    for dollars in (2, 900):
+        clone.shop(NAMED.format(scope, dollars) + 'mode = "hard"\n')
+        found = [(rule.limit // 10**9, rule.within) for rule in clone.load().budgets if rule.match == "x"]
+        assert sorted(found, key=str) == sorted([(5, None), (dollars, str(clone.root))], key=str)
+
+
 @pytest.mark.parametrize("user,project,waits", CASES)
 def test_what_may_loosen_waits_and_what_tightens_counts_at_once(
     clone: Clone, user: str, project: str, waits: list[str]
@@ -120,7 +136,9 @@ def test_every_setting_waits_that_is_not_on_the_list_of_what_may_tighten() -> No
         "policy.expire_as",
         "policy.unknown_price",
     }
-    assert set(sections.ROWS) == {"price", "discount", "budget"}, "another kind of row needs a rule of when it tightens"
+    # An alert stands in the user's own file alone: tests/test_settings.py.
+    rows = {"price", "discount", "budget", "alert"}
+    assert set(sections.ROWS) == rows, "another kind of row needs a rule of when it tightens"
 
 
 # One value for every key of the schema that differs from its default, so that the walk below sees each of them move.
@@ -148,6 +166,7 @@ LOOSE = {
     "usage.telemetry": "off",
     "usage.telemetry_port": 2000,
     "privacy.task_summaries": "drop",
+    "server.resident": "auto",
     "statusline.show": ["today"],
     "statusline.width": 80,
     "cold_cache.say_from": Decimal("0.9"),

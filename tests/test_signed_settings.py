@@ -15,6 +15,7 @@ from tallygate.settings.signed import NEUTRAL, users_rows
 
 DAY = '[[budget]]\nscope = "global"\nperiod = "day"\nlimit_usd = {}\n'
 PLAN = '[[budget]]\nscope = "plan"\nwindow = "5h"\nat_percent = {}\n'
+NAMED = '[[budget]]\nscope = "{}"\nname = "x"\nperiod = "day"\nlimit_usd = {}\n'
 SESSION = '[[budget]]\nscope = "session"\nlimit_usd = {}\n'
 
 
@@ -91,6 +92,19 @@ CASES = [
 ]
 
 
+for scope in ("agent", "skill", "mcp_server"):
+    ten = NAMED.format(scope, 10)
+    CASES += [
+        (ten, NAMED.format(scope, 50), ["budget"]),
+        (ten, NAMED.format(scope, 5), []),
+        (ten, "", ["budget"]),
+        (ten, ten.replace('"x"', '"y"'), ["budget"]),
+        (ten, ten.replace('"day"', '"week"'), ["budget"]),
+        (ten, ten + 'mode = "soft"\n', ["budget"]),
+        ("", ten, []),
+    ]
+
+
 @pytest.mark.parametrize(("signed", "now", "waits"), CASES)
 def test_what_is_looser_than_was_signed_waits_and_is_named_and_the_rest_counts(user, signed, now, waits):
     user.sign(signed)
@@ -128,6 +142,15 @@ def test_of_signed_and_written_limits_the_tighter_holds(user):
     assert limits(user.load())[0] == (BudgetScope.GLOBAL, "hard", 10)
     user.write(DAY.format(10).replace("global", "user") + SESSION.format(4))
     assert [row[0] for row in limits(user.load())] == [BudgetScope.GLOBAL, BudgetScope.SESSION, BudgetScope.USER]
+
+
+@pytest.mark.parametrize("scope", ["agent", "skill", "mcp_server"])
+def test_a_higher_limit_on_a_name_that_is_not_signed_is_not_gone_by(user, scope):
+    user.sign(NAMED.format(scope, 10))
+    for written, held in ((50, 10), (3, 3), (9_000, 10)):
+        user.write(NAMED.format(scope, written))
+        assert (BudgetScope(scope), "hard", held) in limits(user.load())
+        assert len(limits(user.load())) == 2, "and what a session has without settings"
 
 
 def test_a_file_that_is_gone_leaves_what_was_signed_in_force(user):
@@ -183,6 +206,7 @@ def test_what_loosens_nothing_is_a_list_of_keys_that_there_are():
         "ledger.lock_timeout_ms",
         "ledger.retention_days",
         "usage.telemetry_port",
+        "server.resident",
         "privacy.task_summaries",
         "cold_cache.say_from",
         "statusline.show",

@@ -15,8 +15,9 @@ from tallygate.attest.sealed import Cost, file_of, find, keep, seal
 from tallygate.core.authority import Authority, EntryDoor
 from tallygate.core.errors import Conflict, KeyUnusable, Locked, WrongPassphrase
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
+from tallygate.core.model import Actor
 from tallygate.core.proof import SIGNATURE, canonical_bytes, event_hash
-from tallygate.core.words import Action, BudgetMode, Pressure
+from tallygate.core.words import Action, ActorType, BudgetMode, Pressure
 from tallygate.operations.budgets.change import grant, raise_budget, request_of, set_budget
 from tallygate.operations.lock import falling, lock_limits, sign_settings, unlock_limits, unlock_lost
 from tallygate.operations.lock_book import LockBook, note_loosened, standing_now, unsigned_limits
@@ -108,8 +109,8 @@ def forged_raise(world, session, before, limit, **note):
             "rows": rows, "tenant": "default"}  # fmt: skip
 
 
-def may_spend(world, session, tokens):
-    return world.ask(session, tokens).action is not Action.HALT
+def may_spend(world, session, tokens, **step):
+    return world.ask(session, tokens, **step).action is not Action.HALT
 
 
 def test_a_raise_without_the_passphrase_is_refused_and_one_with_it_is_signed_and_counts(world):
@@ -273,17 +274,26 @@ def test_what_was_raised_before_the_lock_stays_raised_and_a_later_forgery_adds_n
     assert not may_spend(world, session, 200)
 
 
-def test_a_window_of_the_settings_is_held_to_its_rule_and_to_what_was_signed_beyond(hurt):
-    world = hurt.with_runtime(rules=(BudgetRule(BudgetScope.GLOBAL, NANOS, period="day"),))
+# Whose steps a window of the settings binds, and what such a step says of itself.
+BOUND_STEPS = [
+    (BudgetScope.GLOBAL, None, {}),
+    (BudgetScope.AGENT, "Explore", {"actor": Actor(ActorType.SUBAGENT, "a1", "Explore")}),
+    (BudgetScope.MCP_SERVER, "github", {"tool_name": "mcp__github__search"}),
+]
+
+
+@pytest.mark.parametrize(("scope", "name", "step"), BOUND_STEPS)
+def test_a_window_of_the_settings_is_held_to_its_rule_and_to_what_was_signed_beyond(hurt, scope, name, step):
+    world = hurt.with_runtime(rules=(BudgetRule(scope, NANOS, period="day", match=name),))
     session = world.start("50")
-    assert may_spend(world, session, 100)
+    assert may_spend(world, session, 100, **step)
     user = lock(world)
-    [window] = [b for b in world_budgets(world) if b.scope == "global"]
+    [window] = [b for b in world_budgets(world) if b.scope == scope]
     append_raw(world, forged_raise(world, window.budget_id, NANOS, 100 * NANOS))
-    assert not may_spend(world, session, 1200)
+    assert not may_spend(world, session, 1200, **step)
     raised(world, window.budget_id, 1, authority=user)
-    assert may_spend(world, session, 1200)
-    assert not may_spend(world, session, 1200)
+    assert may_spend(world, session, 1200, **step)
+    assert not may_spend(world, session, 1200, **step)
 
 
 def in_table(world, sql, *values):

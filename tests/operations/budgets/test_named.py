@@ -25,6 +25,7 @@ from tallygate.operations.views.history import names_like, spent_on_rule
 
 SECOND = 1_000_000
 CENT = NANOS // 100
+DAY_US = 86_400 * SECOND
 ISSUE, SEARCH, BASH = Served("github", "create_issue"), Served("web", "search"), Served(None, "Bash")
 
 
@@ -172,6 +173,59 @@ def test_an_agents_steps_are_reserved_in_the_budget_of_its_kind(world):
     assert held["Explore"] > 0
     respond(world, "a", 5, agent_id="a1", agent_type="Explore")
     assert spent(world)["Explore"] == 5
+
+
+EXPLORE = {"actor": Actor(ActorType.SUBAGENT, "a1", "Explore")}
+OTHER = {"actor": Actor(ActorType.SUBAGENT, "a2", "Plan")}
+ASKS_GITHUB = {"tool_name": "mcp__github__search"}
+
+
+def reserved(world, period="day"):
+    """What the windows hold for steps whose cost is not known yet, by what they limit, in cents."""
+    with world.ledger.reading() as reader:
+        found = reader.windows_between(period, -(2**62), 2**62)
+    return {budget.scope_key: budget.reserved // CENT for budget in found if budget.reserved}
+
+
+@pytest.mark.parametrize(("step", "name"), [(EXPLORE, "Explore"), (ASKS_GITHUB, "github")])
+def test_what_is_in_flight_for_a_name_counts_in_its_budget_and_in_that_of_no_other(world, step, name):
+    session = world.start("50")
+    assert world.ask(session, 600, **step).action is not Action.HALT
+    assert reserved(world) == {name: 60}
+    answer = world.ask(session, 600, **step)
+    assert (answer.action, answer.binding.limit_nanos) == (Action.HALT, 100 * CENT)
+    assert reserved(world) == {name: 60}, "a step that is refused holds nothing"
+    for free in ({}, OTHER, {"tool_name": "mcp__web__search"}):
+        assert world.ask(session, 600, **free).action is not Action.HALT
+    assert world.ask(session, 300, **step).action is not Action.HALT
+    assert reserved(world) == {name: 90}
+
+
+def test_of_two_windows_on_a_name_each_counts_and_the_fuller_one_stops(world):
+    week = replace(AGENT, period="week", limit=150 * CENT)
+    world = world.with_runtime(rules=(AGENT, week))
+    world.clock.forward(-(world.clock.at_us % DAY_US) + DAY_US)  # midnight: two days of one week follow
+    session = world.start("50")
+    assert world.ask(session, 900, **EXPLORE).action is not Action.HALT
+    answer = world.ask(session, 200, **EXPLORE)
+    assert (answer.action, answer.binding.limit_nanos) == (Action.HALT, 100 * CENT)
+    assert (reserved(world), reserved(world, "week")) == ({"Explore": 90}, {"Explore": 90})
+    world.clock.forward(DAY_US)
+    session = world.start("50")
+    answer = world.ask(session, 700, **EXPLORE)
+    assert (answer.action, answer.binding.limit_nanos) == (Action.HALT, 150 * CENT)
+    assert world.ask(session, 600, **EXPLORE).action is not Action.HALT
+
+
+def test_a_step_that_carries_two_names_is_held_in_the_budgets_of_both(world):
+    world = world.with_runtime(rules=(AGENT, replace(SERVER, limit=80 * CENT)))
+    session = world.start("50")
+    assert world.ask(session, 600, **EXPLORE, **ASKS_GITHUB).action is not Action.HALT
+    assert reserved(world) == {"Explore": 60, "github": 60}
+    answer = world.ask(session, 300, **EXPLORE, **ASKS_GITHUB)
+    assert (answer.action, answer.binding.limit_nanos) == (Action.HALT, 80 * CENT)
+    assert world.ask(session, 300, **EXPLORE).action is not Action.HALT
+    assert reserved(world) == {"Explore": 90, "github": 60}
 
 
 def test_an_agent_that_asks_by_itself_is_bound_by_what_it_says_of_its_step(world):
