@@ -52,6 +52,7 @@ FREE: Mapping[str, str] = {
     "attest export": "reads",
     "attest list": "reads",
     "attest show": "reads",
+    "attest verifier": "reads",
     "backup": "copies",
     "budget check": "reads",
     "budget list": "reads",

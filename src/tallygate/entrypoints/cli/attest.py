@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tallygate.attest import VERIFIER
 from tallygate.core.moments import iso
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
@@ -95,6 +96,15 @@ def export(program: Program, session: str, target: Path | None, as_zip: bool) ->
         place = Path(name) if target is None else target
         files = export_bundle(app.runtime, session_id, place, as_zip=as_zip)
     click.echo(f"{output.safe(place, 1000)}: {output.plural(len(files), 'file')}. README.md in it says how to verify.")
+
+
+@attest.command()
+def verifier() -> None:
+    """Print the second verifier, for Node 22: `node verify.mjs BUNDLE --key key.pem`.
+
+    It shares no code with this program: an auditor reads it, and holds evidence by it.
+    """
+    click.echo(VERIFIER.read_text(encoding="utf-8"), nl=False)
 
 
 def attested_json(each: StoredAttestation) -> dict[str, Any]:

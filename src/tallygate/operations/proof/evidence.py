@@ -402,6 +402,9 @@ def _in_events(
         if event_hash(f"{first.ledger_id}/{first.tenant}", seq, previous, body) != digest:
             what = "its hash is not that of its bytes"
             report.add(Area.CHAIN, f"{EVENTS}, event {seq}", what, "the event was edited")
+        if seq + 1 in events and events[seq + 1][0] != digest:
+            what = "does not follow the event before it"
+            report.add(Area.CHAIN, f"{EVENTS}, event {seq + 1}", what, "one of both was edited")
     for stated, _ in proven:
         where = f"{EVENTS}, event {stated.seq}"
         if stated.seq not in events:
