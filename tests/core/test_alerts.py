@@ -105,7 +105,7 @@ def test_a_rule_is_about_the_budgets_that_it_names_and_remembered_by_whom_it_tel
 
 def test_the_news_is_one_sentence_and_exact_values():
     (found,) = due([RULE], [budget(8.5)], frozenset(), {}, NOW)
-    assert found.text == "Tallygate: global:all:day:2026-09-21 (day) has used $8.50 of $10.00: 80 %."
+    assert found.text == "Tallygate: global:all:day:2026-09-21 (day) has used $8.50 of $10.00: 85 %."
     assert found.values() | {"text": ""} == {
         "text": "", "percent": "80", "budget": "global:all:day:2026-09-21", "scope": "global", "period": "day",
         "unit": "USD", "limit": "10", "spent": "8.5", "left": "1.5", "mode": "hard", "stopped": "0",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from tallygate.core.history import ENOUGH, LAST, EndedSession, jobs, spread
 from tallygate.core.money import NANOS_PER_UNIT as USD
+from tallygate.core.proposals import proposals
 
 
 def dollars(*amounts):
@@ -134,3 +135,9 @@ def test_a_job_is_told_by_its_last_sessions_in_their_order():
     rising = [session(at, "build", cost=1 if at < 30 else 100) for at in range(80)]
     (found,) = jobs(rising[::-1])
     assert shown(found.spread)[:3] == (50, 100, 100)
+
+
+@given(st.lists(st.integers(1, 10**12), min_size=10, max_size=60))
+def test_history_and_the_proposal_of_limits_say_the_same_of_the_same_sessions(costs):
+    told, proposed = spread(costs), proposals(costs, ()).session
+    assert (told.half_nanos, told.nine_nanos) == (proposed.reached_by(50), proposed.reached_by(90))

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 
 from tallygate.core.gate.rules import BudgetScope, rolling_us
 from tallygate.core.model import Budget, unit_exact
-from tallygate.core.money import format_amount
+from tallygate.core.money import format_amount, share_percent
 from tallygate.core.words import BudgetMode
 
 # Whoever has taken one up has so long to tell; one that died meanwhile is taken up by somebody else after that.
@@ -82,10 +82,12 @@ class DueAlert:
     def text(self) -> str:
         """The news in one sentence."""
         budget = self.budget
-        used = f"{_amount(budget, budget.carried + budget.spent)} of {_amount(budget, budget.limit)}"
+        spent = budget.carried + budget.spent
+        used = f"{_amount(budget, spent)} of {_amount(budget, budget.limit)}"
+        share = int(share_percent(spent, budget.limit))
         window = "" if budget.period == "session" else f" ({budget.period})"
         stop = ", and a step was stopped" if self.stopped else ""
-        return f"Tallygate: {budget.name}{window} has used {used}: {self.percent} %{stop}."
+        return f"Tallygate: {budget.name}{window} has used {used}: {share} %{stop}."
 
     def values(self) -> dict[str, str]:
         """The same as values with names, exact, for programs."""

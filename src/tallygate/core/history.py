@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tallygate.core.money import json_number
+from tallygate.core.proposals import place
 from tallygate.core.text import cleaned
 
 LAST = 50
@@ -93,7 +94,7 @@ def spread(costs: Sequence[int]) -> Spread:
     if known < ENOUGH:
         return Spread(len(costs), known)
     ordered = sorted(last)
-    return Spread(len(costs), known, _place(ordered, 1, 2), _place(ordered, 9, 10), _range(costs))
+    return Spread(len(costs), known, place(ordered, 1, 2), place(ordered, 9, 10), _range(costs))
 
 
 def jobs(sessions: Iterable[EndedSession]) -> list[JobSpread]:
@@ -119,11 +120,6 @@ def _one_spelling(task: str) -> str:
     return " ".join(task.casefold().split()).rstrip(".! ")
 
 
-def _place(ordered: Sequence[int], part: int, whole: int) -> int:
-    """The amount that `part` of `whole` sessions to come stay at or below, as far as those that are known tell."""
-    return ordered[min(-(-part * (len(ordered) + 1) // whole), len(ordered)) - 1]
-
-
 def _ends(ordered: Sequence[int]) -> tuple[int, int]:
     """Of n known the k-th and the k-th from the end, k = (n + 1) / 8: three in four to come fall between, or more."""
     place = max((len(ordered) + 1) // 8, 1)
@@ -135,7 +131,7 @@ def _range(costs: Sequence[int]) -> CostRange | None:
         return None
     ordered = sorted(costs[-LAST:])
     tenth = ordered[max((len(ordered) + 1) // 10, 1) - 1]
-    if _place(ordered, 9, 10) >= WIDEST * tenth:
+    if place(ordered, 9, 10) >= WIDEST * tenth:
         return None
     tried, fell = _tried(costs)
     if tried >= TRIES and 5 * fell < 3 * tried:

@@ -53,8 +53,8 @@ class Proposal:
         return len(self.costs) - bisect.bisect_right(self.costs, limit_nanos)
 
     def reached_by(self, percent: int) -> int:
-        """What so many of a hundred of those cost at most; there has to be one."""
-        return self.costs[-(-percent * len(self.costs) // 100) - 1]
+        """What so many of a hundred cost at most, as `tallygate history` says it; there has to be one."""
+        return place(self.costs, percent, 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +83,16 @@ def _proposal(costs: Sequence[int], ours_nanos: int, least_nanos: int = 0) -> Pr
     ordered = sorted(costs)
     known = len(ordered)
     is_ours = known < ENOUGH
-    # -(-9 * (n + 1) // 10) is the ceiling; of ten known it is the dearest.
-    wanted = max([ours_nanos, *ordered]) if is_ours else ordered[min(-(-9 * (known + 1) // 10), known) - 1]
+    wanted = max([ours_nanos, *ordered]) if is_ours else place(ordered, 9, 10)
     return Proposal(max(rounded_up(wanted), least_nanos), tuple(ordered), is_ours)
+
+
+def place(ordered: Sequence[int], part: int, whole: int) -> int:
+    """The amount that `part` of `whole` to come stay at or below, as far as those that are known tell.
+
+    -(-part * (n + 1) // whole) is the ceiling; nine in ten of ten known is the dearest.
+    """
+    return ordered[min(-(-part * (len(ordered) + 1) // whole), len(ordered)) - 1]
 
 
 def rounded_up(nanos: int) -> int:

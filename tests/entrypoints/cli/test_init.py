@@ -335,7 +335,7 @@ def test_limits_are_proposed_from_what_sessions_and_days_cost(run, home, claude,
     result = run("init")
     assert limits_written() == {"session": (5, "hard"), "user": (10, "hard")}
     told = result.stderr
-    assert "Your last 20 sessions: half cost at most $3.00, 9 of 10 at most $3.00, the dearest $9.00." in told
+    assert "Your last 20 sessions: half cost at most $3.00, 9 of 10 at most $4.50, the dearest $9.00." in told
     assert (
         "$5.00 a session would have stopped 1 of your last 20 sessions; of ten new ones expect it to stop about one"
         in told
@@ -365,6 +365,16 @@ def test_with_little_known_the_limits_are_said_to_be_ours(run, home, claude):
 def test_limits_that_are_named_count(run, claude, given, session, day):
     assert run("init", *given).exit_code == 0
     assert limits_written() == {"session": (session, "hard"), "user": (day, "hard")}
+
+
+@pytest.mark.parametrize("looking", ["--dry-run", "--diff", "--print"])
+def test_who_only_looks_is_proposed_the_limits_that_init_then_sets(run, home, claude, in_march, looking):
+    worked(home, *[1] * 9, *[2] * 9, 3, 6)
+    looked = run("init", looking)
+    told = [line for line in looked.stderr.splitlines() if "would have stopped" in line]
+    assert told
+    assert any("$5.00 a session" in line for line in told)
+    assert set(told) <= set(run("init").stderr.splitlines())
 
 
 def test_observing_stops_nothing(run, home, claude):

@@ -133,7 +133,7 @@ def starting_limits(
     """
     session = None if asked.session is None else typed_amount("--limit", asked.session)
     day = None if asked.day is None else typed_amount("--day-limit", asked.day)
-    known = _known(program, settings, clients, writing=not dry_run)
+    known = _known(program, settings, clients)
     fitting = known.proposals
     observe = asked.observe or (bool(subscribed) and session is None and day is None)
     chosen = Limits(
@@ -158,12 +158,15 @@ def starting_limits(
     return _choice(known, chosen)
 
 
-def _known(program: Program, settings: Settings, clients: Sequence[Client], *, writing: bool) -> _Known:
-    """What was spent so far; what cannot be read is said, and counts as nothing."""
+def _known(program: Program, settings: Settings, clients: Sequence[Client]) -> _Known:
+    """What was spent so far; what cannot be read is said, and counts as nothing.
+
+    Who only looks reads the same, so that what they see proposed is what will be.
+    """
     from tallygate.operations.gate.first_step import dearest_first_step
 
     try:
-        with first_look(program, settings, by="init", reading=writing) as app:
+        with first_look(program, settings, by="init") as app:
             return _Known(
                 past(app.runtime, zone_of(shown_zone(settings))),
                 dearest_first_step(app.runtime, clients, learned=False),
