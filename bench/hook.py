@@ -53,7 +53,8 @@ def programs(folder: Path, rounds: int) -> int:
     (project / ".l6e" / "config.toml").write_text('[[budget]]\nscope = "session"\nlimit_usd = 1000\n', encoding="utf-8")
     served = wire.environment(folder / "served", TALLYGATE_PROJECT_DIR=str(project))
     alone = wire.environment(folder / "alone", TALLYGATE_PROJECT_DIR=str(project))
-    (folder / "alone").mkdir(exist_ok=True)
+    # No hook makes a ledger: without one it would be measured how quickly a step is refused.
+    subprocess.run([sys.executable, "-m", "tallygate", "sessions", "list"], capture_output=True, env=alone, check=True)
     numbers = itertools.count()
     bare = [sys.executable, "-I", "-S", "-c"]
     hook = [sys.executable, "-I", "-S", str(PROGRAM), "--client", "claude_code", "--event", "UserPromptSubmit"]

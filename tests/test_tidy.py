@@ -94,6 +94,7 @@ MEMORIES_ALLOWED = {
     "machine.py machine": "the machine",
     "machine.py system": "the machine",
     "operations/budgets/applicable.py _tighter_text": "rules as they stand in a session's row",
+    "pricing/frozen.py frozen": "a file of the package, and which version of a library is installed",
     "pricing/identity.py means": "ids of models",
     "pricing/identity.py listed_name": "the same of every id, whoever asks",
     "pricing/identity.py one_name": "ids of models",

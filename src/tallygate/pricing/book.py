@@ -182,10 +182,6 @@ class PriceBook:
                     yield ListedModel(maker, row.match, overrides.override_price(row, named, source))
         yield from self.catalog.models(at)
 
-    def age(self, at: datetime) -> tuple[int | None, str | None]:
-        """How old the catalog's newest price is in days, and what is wrong with a fetched one: the quick part of it."""
-        return self.catalog.age(at)
-
     def info(self, at: datetime) -> CatalogInfo:
         """Version and age of the catalog as of a time."""
         return self.catalog.info(at)

@@ -1,33 +1,34 @@
-"""List prices of known models as of a time: ids are looked up in the catalog and its rates made integers.
-
-`genai_prices` is imported at first use and not before, because a client hook must start in milliseconds.
-"""
+"""List prices of known models as of a time: ids are looked up in the catalog and its rates made integers."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from functools import cached_property, lru_cache
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tallygate.core.costing import STANDARD, Price, Terms
 from tallygate.core.values import value
+from tallygate.pricing.catalog_index import (
+    SOURCE,
+    CatalogIndex,
+    bundled_providers,
+    bundled_version,
+    convert,
+    has_speed,
+    price_at,
+    providers_of,
+    variant_at,
+)
+from tallygate.pricing.entries import ListedProvider, Model, newest_start
 from tallygate.pricing.identifiers import Identifier, Rest, claude_version, identify, shown
 from tallygate.pricing.overlay import AZURE_ZONES, HALF_IN_BATCHES, LONG_CONTEXT, RESELLERS, US_ONLY_SINCE
 from tallygate.pricing.rates import in_proportion, longer, scaled, scaled_like
 from tallygate.pricing.relatives import ModelName, current, nearest, taken_apart
 from tallygate.pricing.snapshot import Snapshot, SnapshotDamaged, bytes_of, snapshot_in
 from tallygate.pricing.vendors import VENDORS, Vendor, family_and_vendor
-
-if TYPE_CHECKING:
-    from genai_prices.types import ModelInfo, Provider
-
-    from tallygate.pricing.catalog_index import CatalogIndex
 
 # What Bedrock adds for a profile bound to a region; the catalog has it where it lists the profile itself.
 _REGIONAL = Decimal("1.1")
@@ -74,32 +75,10 @@ class Listing:
     """A catalog entry that an id may mean; a `note` says why it is not certain."""
 
     provider: str
-    model: ModelInfo
+    model: Model
     note: str | None = None
     speed: str | None = None
     regional: bool = False
-
-
-# How the list that came with the program writes since when a price holds.
-_BEGINS = re.compile(rb"start_date=datetime\.date\((\d{4}), (\d{1,2}), (\d{1,2})\)")
-
-
-def bundled_text() -> bytes:
-    """The list that came with the program as its package has it; nothing where it lies elsewhere."""
-    found = find_spec("genai_prices")
-    if found is None or found.origin is None:
-        return b""
-    try:
-        return Path(found.origin).with_name("data.py").read_bytes()
-    except OSError:
-        return b""
-
-
-def dates_in(text: bytes, today: date) -> int | None:
-    """How many days ago the newest price of a list began that holds by now; None where its text says none."""
-    found = (date(*map(int, each.groups())) for each in _BEGINS.finditer(text))
-    newest = max((each for each in found if each <= today), default=None)
-    return None if newest is None else (today - newest).days
 
 
 class Catalog:
@@ -113,8 +92,6 @@ class Catalog:
 
     @cached_property
     def _index(self) -> CatalogIndex:
-        from tallygate.pricing.catalog_index import CatalogIndex, bundled_providers
-
         return CatalogIndex(self._own if self._own is not None else bundled_providers())
 
     @cached_property
@@ -128,27 +105,23 @@ class Catalog:
             return None, f"{error}; the list that came with the program counts. Mend it: tallygate prices update"
         if noted is None:
             return None, None
-        from tallygate.pricing.catalog_index import bundled_version
-
         if noted.package != bundled_version():
             why = f"the prices of {noted.fetched_at[:10]} were fetched before the program was updated and do not count"
             return None, f"{why}. Fetch them anew: tallygate prices update"
         return noted, None
 
     @cached_property
-    def _read(self) -> tuple[Sequence[Provider] | None, str | None]:
+    def _read(self) -> tuple[Sequence[ListedProvider] | None, str | None]:
         """The providers of the list that was fetched, else why it cannot be used."""
         noted, why = self._noted
         if noted is None or self._fetched is None:
             return None, why
-        from tallygate.pricing.catalog_index import providers_of
-
         try:
             return providers_of(bytes_of(self._fetched, noted)), None
         except (SnapshotDamaged, ValueError) as error:
             return None, f"{error}; the list that came with the program counts. Mend it: tallygate prices update"
 
-    def providers(self) -> Sequence[Provider]:
+    def providers(self) -> Sequence[ListedProvider]:
         """Everything that is listed, as it was published."""
         return list(self._index.providers.values())
 
@@ -159,13 +132,11 @@ class Catalog:
         return None if noted is None or self._own is None else noted.digest
 
     @property
-    def _own(self) -> Sequence[Provider] | None:
+    def _own(self) -> Sequence[ListedProvider] | None:
         return self._read[0]
 
     @cached_property
     def version(self) -> str:
-        from tallygate.pricing.catalog_index import bundled_version
-
         noted, _ = self._noted
         return bundled_version() if noted is None or self._own is None else f"{bundled_version()}+{noted.digest[:8]}"
 
@@ -189,8 +160,6 @@ class Catalog:
 
     def price(self, listing: Listing, at: datetime, terms: Terms = STANDARD) -> Price | None:
         """The entry's rates as of a time, on terms; `None` where it has none per token or lists the model as free."""
-        from tallygate.pricing.catalog_index import SOURCE, convert, price_at
-
         found = price_at(listing.model, at, listing.speed)
         if found is None:
             return None
@@ -248,8 +217,6 @@ class Catalog:
         tier = (terms.tier or "").lower()
         if tier in _STANDARD_TIERS or listing.speed is not None:
             return price
-        from tallygate.pricing.catalog_index import convert, variant_at
-
         when = {"processing": tier} if tier == "batch" else {"service_tier": tier}
         variant = variant_at(listing.model, at, when)
         converted = None if variant is None else convert(listing.model, variant.price)
@@ -315,37 +282,22 @@ class Catalog:
                 if (price := self.price(Listing(provider.id, model), at)) is not None:
                     yield ListedModel(provider.id, model.id, price)
 
-    def age(self, at: datetime) -> tuple[int | None, str | None]:
-        """How many days old its newest price is as of a time, and what is wrong with the list that was fetched.
-
-        The same as `info` says. Of the list that came with the program it is read from its text, where that is as it is
-        known: to load it takes longer than all that a look at how things stand does besides.
-        """
-        noted, why = self._noted
-        days = dates_in(bundled_text(), at.date()) if noted is None else None
-        if days is not None:
-            return days, why
-        found = self.info(at)
-        return found.age_days, found.notice
-
     def info(self, at: datetime) -> CatalogInfo:
         """Version and age, as of a time; a catalog without dated prices has no age."""
-        from tallygate.pricing.catalog_index import SOURCE, newest_price
-
         providers = list(self._index.providers.values())
-        newest = newest_price(providers, at.date())
+        newest = newest_start(providers, at.date())
         noted, own = self._noted[0], self._own
         return CatalogInfo(
             source=SOURCE,
             version=self.version,
             newest_price=newest.isoformat() if newest else None,
             age_days=(at.date() - newest).days if newest else None,
-            models=sum(len(provider.models) for provider in providers),
+            models=sum(provider.count for provider in providers),
             fetched_at=None if noted is None or own is None else noted.fetched_at,
             notice=self._read[1],
         )
 
-    def _models_of(self, vendor: Vendor) -> Iterator[tuple[str, ModelInfo]]:
+    def _models_of(self, vendor: Vendor) -> Iterator[tuple[str, Model]]:
         router = self._index.providers.get("openrouter")
         own = self._index.providers.get(vendor.provider or "")
         for model in own.models if own else ():
@@ -361,8 +313,7 @@ class Catalog:
         found = []
         for listing in self._candidates(identifier):
             found.append(listing)
-            dated = listing.model.prices
-            prices = [each.prices for each in dated] if isinstance(dated, list) else [dated]
+            prices = [each.price for each in listing.model.prices]
             # What is listed beyond doubt and priced on every day leaves nothing for the entries behind it.
             is_sure = listing.note is None and listing.speed is None
             if is_sure and all(self._index.converted(listing.model, price) is not None for price in prices):
@@ -400,8 +351,6 @@ class Catalog:
 
     def _at(self, providers: tuple[str, ...], identifier: Identifier, note: str | None) -> Iterator[Listing]:
         """Entries of some providers; a spelling is tried everywhere before the next, further off one."""
-        from tallygate.pricing.catalog_index import has_speed
-
         in_zone = identifier.channel == "azure" and identifier.geo in AZURE_ZONES
         in_region = identifier.channel == "aws" and identifier.geo != "global"
         for spelling in identifier.spellings:
@@ -445,7 +394,7 @@ def _names(provider: str, identifier: Identifier, spelling: str) -> Iterator[str
         yield spelling
 
 
-def _doubt(identifier: Identifier, spelling: str, rest: Rest, model: ModelInfo) -> str | None:
+def _doubt(identifier: Identifier, spelling: str, rest: Rest, model: Model) -> str | None:
     if rest is Rest.UNSURE:
         return f"'{shown(identifier.text)}' is not listed; priced as {model.id}, which it begins like."
     if identifier.free and spelling != identifier.name:

@@ -11,7 +11,6 @@ import click
 from tallygate.clients.client import Obstacle
 from tallygate.core.alerts import AlertMark
 from tallygate.core.costing import SURE
-from tallygate.core.errors import present
 from tallygate.core.gate.rules import DAY, BudgetRule, BudgetScope, window_of
 from tallygate.core.gate.wording import amounts_of, budget_name, off_told
 from tallygate.core.lock import LockStanding, Off
@@ -74,8 +73,7 @@ class _Seen:
     state: Condition
     lock: LockStanding
     off: Off | None
-    prices: CatalogInfo | None  # only where they are shown: to load the list takes longest of all
-    price_age: tuple[int | None, str | None]
+    prices: CatalogInfo
     elsewhere: Sequence[Astray]
     kept: Sequence[tuple[str, Obstacle]]
     untold: Sequence[AlertMark]
@@ -105,7 +103,7 @@ def status(program: Program, *, tells: bool, verbose: bool, syncing: bool, as_js
     Exit codes: 0 done; with --exit-code 8 where the last run here was stopped, or every step is.
     """
     settings = program.settings()
-    seen = _look(program, settings, shown_zone(settings), syncing=syncing, whole=verbose or as_json)
+    seen = _look(program, settings, shown_zone(settings), syncing=syncing)
     if as_json:
         output.document(_document(seen))
     else:
@@ -118,7 +116,7 @@ def status(program: Program, *, tells: bool, verbose: bool, syncing: bool, as_js
     return STOPPED if tells and (seen.stops or seen.every_step_is_stopped) else 0
 
 
-def _look(program: Program, settings: Settings, zone: str, *, syncing: bool, whole: bool) -> _Seen:
+def _look(program: Program, settings: Settings, zone: str, *, syncing: bool) -> _Seen:
     where = surroundings(settings)
     with program.opened(settings) as app:
         rt = app.runtime
@@ -151,8 +149,7 @@ def _look(program: Program, settings: Settings, zone: str, *, syncing: bool, who
             state=condition(app.ledger),
             lock=standing_now(rt),
             off=off_at_a_look(rt),
-            prices=rt.workspace.prices.info(as_datetime(now_us)) if whole else None,
-            price_age=rt.workspace.prices.age(as_datetime(now_us)),
+            prices=rt.workspace.prices.info(as_datetime(now_us)),
             elsewhere=astray(where),
             kept=kept_from_running(settings, where),
             untold=alerts_failed(rt) if settings.alerts else (),
@@ -166,7 +163,7 @@ def _document(seen: _Seen) -> dict[str, Any]:
     from tallygate.entrypoints.cli.usage import part_json
 
     paths, stands, state = seen.settings.paths, seen.stands, seen.state
-    prices = present(seen.prices, "prices are looked up for a document")
+    prices = seen.prices
     return {
         "spent": {NAMES[by].replace(" ", "_"): part_json(line.whole) for by, line in seen.spent.items()},
         "budgets": [budget_json(each) for each in seen.windows],
@@ -255,7 +252,7 @@ def _passed(budgets: Sequence[Budget]) -> Iterator[str]:
 def _places(seen: _Seen) -> list[tuple[str, str]]:
     """Where everything is."""
     settings, paths, head = seen.settings, seen.settings.paths, seen.stands.head
-    prices = present(seen.prices, "prices are looked up where they are shown")
+    prices = seen.prices
     waiting = len(seen.stands.waiting)
     fetched = "" if prices.fetched_at is None else f", fetched {prices.fetched_at[:10]}"
     age = "no dated prices" if prices.age_days is None else f"newest price {prices.age_days} days old"
@@ -287,7 +284,7 @@ def _whose(settings: Settings) -> list[tuple[str, str]]:
 
 def _notices(seen: _Seen) -> Iterator[str]:
     """What waits for somebody, and the next step."""
-    settings, (age_days, why) = seen.settings, seen.price_age
+    settings, age_days, why = seen.settings, seen.prices.age_days, seen.prices.notice
     if settings.fault is not None:
         yield "Every step in this project is stopped until its settings can be read."
     for each in seen.elsewhere:
