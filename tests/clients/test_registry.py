@@ -17,7 +17,7 @@ from tests.world import NANOS, as_said, make_world, the_user
 import tallygate
 from tallygate.app import compose, settings_here
 from tallygate.clients import FOLDERS
-from tallygate.clients.client import Client, InstallScope, InstallSurroundings
+from tallygate.clients.client import LIMIT_FACTS, Client, InstallScope, InstallSurroundings, LimitFacts
 from tallygate.clients.program import programs
 from tallygate.clients.reading.files import Transcripts
 from tallygate.clients.reading.hooks import Hooks
@@ -171,9 +171,11 @@ NAMED = {
     "entrypoints/cli/program.py": "with which codes runs leave that a halt ended, in the help for scripts",
     "entrypoints/hook.py": "lists that are written from the registry",
     "entrypoints/mcp_server/session_tools.py": "the name of one as an example, for the model that fills it in",
+    "entrypoints/page/demo_month.py": "a month that is made up as an example",
     "operations/bills/keys.py": "names a provider's bills, not its client",
     "operations/budgets/of_settings.py": "an id of a model as an example",
     "operations/views/prices.py": "ids of models that are shown as examples",
+    "reports/focus.py": "whose models they are and who serves them, by other lists' names",
     "reports/usage.py": "an id of a model as an example",
     "settings/budgets.py": "an id of a model as an example",
     "settings/model.py": "what the reference says of telemetry and of runs that are ended",
@@ -205,7 +207,7 @@ def test_no_client_is_named_outside_of_its_folder():
 def test_what_a_refusal_ends_is_told_on_the_page_of_each_client():
     pages = {name: (ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("enforcement.md", *notes())}
     rows = re.findall(r"^\| a refusal ends \|(.*)\|$", pages["enforcement.md"], re.MULTILINE)
-    (head,) = re.findall(r"^\| \|(.*Codex.*)\|$", pages["enforcement.md"], re.MULTILINE)
+    head, *_ = re.findall(r"^\| \|(.*Codex.*)\|$", pages["enforcement.md"], re.MULTILINE)
     told = dict(
         zip((each.strip() for each in head.split("|")), (each.strip() for each in rows[0].split("|")), strict=True)
     )
@@ -216,6 +218,24 @@ def test_what_a_refusal_ends_is_told_on_the_page_of_each_client():
         said = [text for name, text in told.items() if name.rpartition(" ")[0] == client.title.removeprefix("GitHub ")]
         said += re.findall(r"^\| a refusal ends \| (.*) \|$", page, re.MULTILINE)
         assert [each.startswith(client.can_stop.value) for each in said] == [True] * client.has_hooks, client.name
+
+
+def test_how_hard_limits_on_names_and_plans_are_is_in_the_table_as_the_clients_say():
+    page = (ROOT / "docs" / "enforcement.md").read_text(encoding="utf-8")
+    _, _, section = page.partition("## Budgets of agents, skills, servers and plans")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"^\|.*\|$", section, re.MULTILINE)
+    ]
+    scopes = {"agent": "agent", "skill": "skill", "mcp_server": "MCP server", "plan": "plan"}
+    asked = [(scopes[scope], *fact) for scope, facts in LIMIT_FACTS.items() for fact in facts]
+    head, _, *table = rows[: 2 + len(asked)]
+    clients = [next(c for c in REGISTRY.clients.values() if c.title.endswith(title)) for title in head[1:]]
+    assert sorted(each.name for each in clients) == sorted(c.name for c in REGISTRY.clients.values() if c.has_hooks)
+    assert table == [
+        [f"{what}: {fact}", *(getattr(client.limits, name) for client in clients)] for what, fact, name in asked
+    ]
+    without = [each for each in REGISTRY.clients.values() if not each.has_hooks]
+    assert all(each.limits == LimitFacts() for each in without)
 
 
 def notes():

@@ -138,6 +138,45 @@ class Deferred(Generic[T]):
         return cast("T", getattr(import_module(self.module), self.name))
 
 
+NO = "no"
+# What is asked of a limit on a name, or on a plan, in the order of the table in docs/enforcement.md.
+LIMIT_FACTS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "agent": (
+        ("counted", "agent_counted"),
+        ("one at work is stopped", "agent_stopped"),
+        ("none is started", "agent_not_started"),
+    ),
+    "skill": (("counted", "skill_counted"), ("not begun again", "skill_not_begun")),
+    "mcp_server": (("counted", "server_counted"), ("its tools are refused", "server_refused")),
+    "plan": (("how much is used is told", "plan_told"),),
+}
+
+
+@value(frozen=True, slots=True, kw_only=True)
+class LimitFacts:
+    """How hard limits on agents, skills, MCP servers and plans are in a client: `yes`, `no`, or where and when.
+
+    What its record says of whom something was made for is counted; what its hooks say of what is to be done is stopped.
+    """
+
+    agent_counted: str = NO
+    agent_stopped: str = NO
+    agent_not_started: str = NO
+    skill_counted: str = NO
+    skill_not_begun: str = NO
+    server_counted: str = NO
+    server_refused: str = NO
+    plan_told: str = NO
+
+    def of(self, scope: str) -> tuple[tuple[str, str], ...]:
+        """What is asked of a scope's limit, and what holds."""
+        return tuple((asked, getattr(self, name)) for asked, name in LIMIT_FACTS[scope])
+
+    def stops(self, scope: str) -> bool:
+        """Whether a limit of this scope stops anything, be it not everywhere."""
+        return any(not said.startswith(NO) for asked, said in self.of(scope) if asked != "counted")
+
+
 @value(frozen=True, slots=True, kw_only=True)
 class Client:
     """Everything that is true of one client.
@@ -168,8 +207,8 @@ class Client:
     page in docs that says what is to be done and known. A client that nobody has run beside the gate is not measured:
     what is known of it is what others write down. `subscribed` says whether its own files tell that a subscription pays
     for it here. `doubled` finds a package of the client's own (a plugin, an extension) that brings the same hooks: each
-    then runs twice, and counts once. One that `tells_plan` says how much of its plan is used. `status_line` reads
-    what it gives to the command of its status line.
+    then runs twice, and counts once. `limits` say how hard limits on names and on its plan are in it. `status_line`
+    reads what it gives to the command of its status line.
     """
 
     name: str
@@ -205,7 +244,7 @@ class Client:
     subscribed: Callable[[InstallSurroundings], bool] | None = None
     doubled: Callable[[InstallSurroundings], Obstacle | None] = nothing_beside
     is_measured: bool = True
-    tells_plan: bool = False
+    limits: LimitFacts = LimitFacts()
     status_line: Deferred[ReadStatus] | None = None
 
     def __post_init__(self) -> None:
@@ -224,6 +263,11 @@ class Client:
     def has_hooks(self) -> bool:
         """Whether its hooks are answered."""
         return self.hooks is not None
+
+    @property
+    def tells_plan(self) -> bool:
+        """Whether it says how much of its plan is used."""
+        return self.limits.plan_told != NO
 
     @property
     def name_shown(self) -> str:

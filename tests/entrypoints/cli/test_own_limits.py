@@ -447,3 +447,25 @@ def test_a_limit_below_what_a_first_step_may_cost_is_said_with_one_that_carries_
     if stops:
         assert "The first step of Claude Code with claude-opus-4-7 may cost $0.11: a limit of $0.01 " in told
         assert "$2.00 carries about 10 steps." in told
+
+
+def test_how_hard_a_limit_on_a_name_is_in_the_clients_here_is_told_where_it_stands(run, run_json, file, home, made):
+    made.session()
+    for folder in (".claude", ".gemini"):
+        (home / folder).mkdir()
+    assert "Limits on" not in run("budget", "list").stdout
+    assert not [each for each in run_json("doctor")["checks"] if each["check"].startswith("limits on")]
+    for words in (("5", "--per", "day", "--agent", "Explore"), ("1", "--per", "day", "--skill", "x", "--soft")):
+        assert run("budget", "add", *words).exit_code == 0
+    assert run("budget", "add", "--plan", "5h").exit_code == 0
+    listed = run("budget", "list").stdout
+    assert "Limits on agents:\n  Claude Code: counted: yes; one at work is stopped: at its next tool" in listed
+    assert "\n  Gemini CLI: not counted, and nothing is stopped\n" in listed
+    assert "Limits on plans:\n  Claude Code: how much is used is told: in its status line\n" in listed
+    checks = {each["check"]: each for each in run_json("doctor")["checks"] if each["check"].startswith("limits on")}
+    assert {name: each["state"] for name, each in checks.items()} == {
+        "limits on agents": "warn",
+        "limits on skills": "ok",
+        "limits on plans": "ok",
+    }
+    assert "--client gemini" in checks["limits on agents"]["to_do"]

@@ -12,6 +12,7 @@ from tallygate.clients.client import (
     Deferred,
     InstallScope,
     InstallSurroundings,
+    LimitFacts,
     Obstacle,
     Requirements,
     content_of,
@@ -200,5 +201,12 @@ CLIENT = Client(
     findings=findings,
     hooks_need=_TRUST,
     subscribed=subscribed,
-    tells_plan=True,
+    limits=LimitFacts(
+        agent_counted="yes",
+        agent_stopped="at its next tool",
+        agent_not_started="where the tool names a role",
+        server_counted="yes",
+        server_refused="yes",
+        plan_told="with each response",
+    ),
 )

@@ -9,6 +9,7 @@ from tallygate.clients.client import (
     Deferred,
     InstallScope,
     InstallSurroundings,
+    LimitFacts,
     Requirements,
     hook_command,
     rule_block,
@@ -91,4 +92,11 @@ CLIENT = Client(
     folder=_folder,
     wanted=_wanted,
     program=PROGRAM,
+    limits=LimitFacts(
+        agent_counted="yes",
+        agent_stopped="at its next tool",
+        agent_not_started="where the tool names a kind",
+        server_counted="where results are read",
+        server_refused="no: a tool's name there tells no server",
+    ),
 )

@@ -9,6 +9,7 @@ from tallygate.clients.client import (
     Deferred,
     InstallScope,
     InstallSurroundings,
+    LimitFacts,
     Obstacle,
     Requirements,
     content_of,
@@ -97,4 +98,8 @@ CLIENT = Client(
     wanted=_wanted,
     program=PROGRAM,
     doubled=doubled,
+    limits=LimitFacts(
+        server_counted="yes",
+        server_refused="yes",
+    ),
 )

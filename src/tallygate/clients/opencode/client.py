@@ -11,6 +11,7 @@ from tallygate.clients.client import (
     Deferred,
     InstallScope,
     InstallSurroundings,
+    LimitFacts,
     Requirements,
     hook_arguments,
     rule_block,
@@ -91,4 +92,8 @@ CLIENT = Client(
     signs=_signs,
     wanted=_wanted,
     program=PROGRAM,
+    limits=LimitFacts(
+        agent_counted="yes",
+        agent_stopped="at its next model call",
+    ),
 )

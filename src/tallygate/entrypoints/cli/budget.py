@@ -9,7 +9,7 @@ import click
 
 from tallygate.core.costing import Split
 from tallygate.core.errors import InvalidArgument, present
-from tallygate.core.gate.rules import BudgetRule, BudgetScope
+from tallygate.core.gate.rules import NAMED, BudgetRule, BudgetScope
 from tallygate.core.gate.wording import amounts_of, budget_name
 from tallygate.core.model import OF_SETTINGS, Budget, LimitChange, unit_number
 from tallygate.core.moments import iso
@@ -106,6 +106,7 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
     if not as_json:
         zone = shown_zone(settings)
         say_plans(plans, zone)
+        _say_bindings(settings)
         _say_own(settings, spent)
         say_changes([change for changes in own.values() for change in changes], zone)
         for rule in idle:
@@ -148,6 +149,18 @@ def _used_of(rule: BudgetRule, spent: Mapping[By, UsageLine]) -> tuple[str, str]
     used = known[rule.period]
     over = used - rule.limit
     return f"{format_amount(used)} spent", f"{format_amount(over)} over" if over > 0 else f"{format_amount(-over)} left"
+
+
+def _say_bindings(settings: Settings) -> None:
+    """How hard limits on names and plans are in the clients here, where there are any."""
+    if not settings.plan and not any(rule.scope in NAMED for rule in settings.budgets):
+        return
+    from tallygate.entrypoints.cli.binding import bindings
+
+    for each in bindings(settings):
+        click.echo(f"{each.name[0].upper()}{each.name[1:]}:")
+        for told in each.told():
+            click.echo(f"  {told}")
 
 
 def _say_own(settings: Settings, spent: Mapping[By, UsageLine]) -> None:

@@ -82,6 +82,9 @@ def every(program: Program) -> Iterator[Check]:
             from tallygate.entrypoints.cli.client_checks import of_clients
 
             yield from of_clients(program, settings, app.runtime)
+            from tallygate.entrypoints.cli.binding import of_bindings
+
+            yield from of_bindings(settings)
 
             yield of_keys(KeyRing(settings.paths.key_dir), app.runtime)
         yield price_table(app.runtime)
