@@ -43,9 +43,25 @@ def test_shares_do_not_depend_on_the_order_or_repetition_of_tools(cost, served, 
 
 @given(amounts, st.lists(tools, min_size=1))
 def test_the_shares_of_all_servers_and_of_the_clients_own_tools_come_to_the_cost(cost, served):
-    servers = frozenset(each.server for each in served if each.server is not None)
     own = sum(part for one, part in shares(cost, served) if one is not None and one.server is None)
-    assert share_of_servers(cost, served, servers) + own == cost
+    assert share_of_servers(cost, served, "*") + own == cost
+
+
+OWN = [Served(None, f"Tool{number:02}") for number in range(40)]
+
+
+@pytest.mark.parametrize("beside", [OWN, [Served("aaa", each.tool) for each in OWN]])
+def test_no_server_drops_out_beside_however_many_tools(beside):
+    served = together(beside, [Served("zeta", "ask")])
+    assert len(served) == SERVED_MAX
+    assert share_of_servers(1600, served, "zeta") == 100
+
+
+@given(st.lists(st.sampled_from([f"server{number}" for number in range(40)]), min_size=1, unique=True))
+def test_each_of_however_many_servers_has_a_share(named):
+    served = together([Served(each, "ask") for each in named], OWN)
+    assert len(served) <= SERVED_MAX
+    assert all(share_of_servers(1600, served, each) > 0 for each in named)
 
 
 def test_what_served_nothing_is_the_rest():

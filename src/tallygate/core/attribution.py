@@ -11,7 +11,8 @@ from typing import NamedTuple
 from tallygate.core.text import cleaned
 
 NAME_MAX = 128
-# A response that serves more is one of a client gone wrong: the first ones in their order carry its cost.
+# A response that serves more is one of a client gone wrong: each server keeps a place before any other tool has
+# one, and those that find none share one that every server's budget counts.
 SERVED_MAX = 16
 _MCP = "mcp__"
 _APART = "__"
@@ -34,6 +35,8 @@ class MadeFor(NamedTuple):
 
 
 NOBODY = MadeFor()
+# Stands for the servers that found no place of their own; no server's name has such a sign in that of its tools.
+OTHERS = Served("*", "*")
 
 
 def _order(served: Served) -> tuple[str, str]:
@@ -66,9 +69,31 @@ def tool_of(server: str | None, tool: str) -> Served | None:
 
 
 def together(*served: Iterable[Served]) -> tuple[Served, ...]:
-    """All tools that a response served, each once, in their order; the first ones where they are too many."""
+    """All tools that a response served, each once, in their order.
+
+    Where they are too many the client's own go first, and then what is not its server's only one.
+    """
     found = {each for some in served for each in some}
-    return tuple(sorted(found, key=_order)[:SERVED_MAX]) if found else ()
+    if len(found) > SERVED_MAX:
+        found = _fitting(found)
+    return tuple(sorted(found, key=_order)) if found else ()
+
+
+def _fitting(found: set[Served]) -> set[Served]:
+    """So many of some tools as find a place, the same ones in whatever groups they came together."""
+    tools = sorted(found, key=_order)
+    firsts: dict[str, Served] = {}
+    for each in tools:
+        if each.server is not None:
+            firsts.setdefault(each.server, each)
+    if len(firsts) > SERVED_MAX or OTHERS in found:
+        firsts.pop(str(OTHERS.server), None)
+        kept = [OTHERS, *firsts.values()]
+    else:
+        kept = list(firsts.values())
+    first = set(kept)
+    kept += sorted((each for each in tools if each not in first), key=lambda each: each.server is None)
+    return set(kept[:SERVED_MAX])
 
 
 def shares(amount: int, served: Sequence[Served]) -> tuple[tuple[Served | None, int], ...]:
@@ -98,12 +123,13 @@ def is_named(name: str, pattern: str) -> bool:
     return any(fnmatchcase(name.casefold(), each.casefold()) for each in (pattern, plain))
 
 
-def servers_named(served: Iterable[Served], pattern: str) -> frozenset[str]:
-    """The servers among some tools that a pattern means."""
-    servers = {each.server for each in served if each.server is not None}
-    return frozenset(each for each in servers if is_named(each, pattern))
+def is_of_server(served: Served, pattern: str) -> bool:
+    """Whether a tool is one of a server that a pattern means, or may be."""
+    if served.server is None:
+        return False
+    return served == OTHERS or is_named(served.server, pattern)
 
 
-def share_of_servers(amount: int, served: Sequence[Served], servers: frozenset[str]) -> int:
-    """What of an amount the tools of some servers carry together."""
-    return sum(part for one, part in shares(amount, served) if one is not None and one.server in servers)
+def share_of_servers(amount: int, served: Sequence[Served], pattern: str) -> int:
+    """What of an amount the tools of the servers carry together that a pattern means."""
+    return sum(part for one, part in shares(amount, served) if one is not None and is_of_server(one, pattern))

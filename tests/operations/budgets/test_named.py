@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.reading_rules import Rule
 from tests.world import NANOS, hook_event, make_world
 
-from tallygate.core.attribution import Served
+from tallygate.core.attribution import Served, together
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.hooks import Moment
@@ -114,7 +114,52 @@ def test_a_correction_moves_the_shares_with_the_cost(world):
     respond(world, "c", 50, served=(ISSUE, BASH))
     assert spent(world)["github"] == 25
     respond(world, "c", 50, served=(ISSUE, SEARCH, BASH, Served(None, "Read"), Served(None, "Glob")))
-    assert spent(world)["github"] == 10
+    assert spent(world)["github"] == 25
+
+
+OWN = tuple(Served(None, f"Tool{number}") for number in range(16))
+
+
+@pytest.mark.parametrize(
+    ("first", "again", "key", "stays"),
+    [
+        ({"served": (ISSUE,)}, {"served": OWN}, "github", 30),
+        ({"served": (ISSUE, BASH)}, {"served": (SEARCH,)}, "github", 15),
+        ({"agent_id": "a1", "agent_type": "Explore"}, {"agent_id": "a1", "agent_type": "Plan"}, "Explore", 30),
+        ({"agent_id": "a1", "agent_type": "Explore"}, {}, "Explore", 30),
+        ({"skill": "release-notes"}, {"skill": "pdf"}, "release*", 30),
+        ({"skill": "release-notes"}, {}, "release*", 30),
+    ],
+)
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_response_told_again_for_others_takes_nothing_back_and_counts_no_second_time(
+    world, first, again, key, stays, is_late
+):
+    begin(world) if not is_late else None
+    respond(world, "c", 30, **first)
+    if is_late:
+        begin(world)
+        hook(world, Moment.TOOL, "t1", tool="mcp__github__x", tool_use_ids=("t1",), skill="release-notes")
+        hook(world, Moment.TOOL, "t2", tool="Agent", tool_use_ids=("t2",), starts_agent=True, starts_type="Explore")
+    for options in (again, first, again, again, first):
+        respond(world, "c", 30, **options)
+        assert spent(world)[key] == stays
+    assert not world.problems()
+
+
+def test_what_a_name_has_booked_and_a_larger_cost_never_add_up_to_more_than_its_larger_share(world):
+    begin(world)
+    for cents, served in ((30, (ISSUE,)), (30, (ISSUE, BASH)), (90, together((ISSUE, BASH, SEARCH)))):
+        respond(world, "c", cents, served=served)
+        assert spent(world)["github"] == 30
+
+
+def test_a_server_is_stopped_whatever_stands_beside_its_tools(world):
+    begin(world)
+    for number in range(20):
+        respond(world, f"c{number}", 100, served=together(OWN, [ISSUE]))
+    assert spent(world)["github"] >= 100
+    assert hook(world, Moment.TOOL, "t1", tool="mcp__github__create_issue", tool_use_ids=("t1",)).stops
 
 
 def test_what_a_second_reading_tells_counts_from_then_on(world):
@@ -279,7 +324,7 @@ def test_a_window_that_counted_along_and_one_that_begins_late_agree(tmp_path_fac
     hook(along, Moment.TOOL, "t0", tool="mcp__github__x", tool_use_ids=("t0",))
     for cents, served, again in work:
         for times in range(again + 1):
-            respond(along, f"r{len(served)}", cents + times, served=tuple(sorted(set(served), key=str)))
+            respond(along, f"r{served}", cents + times, served=together(served))
     counted = spent(along)["github"]
     # The same on record, counted by a window that was not there before.
     late = world.with_runtime(rules=(replace(servers[0], period="week"),))

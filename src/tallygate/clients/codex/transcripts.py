@@ -195,7 +195,8 @@ class CodexReader(files.TranscriptReader):
         tool = called(kind, named, space)
         if tool is not None and not self._thread.replaying and tool not in self._thread.tools:
             self._thread.tools.append(tool)
-            del self._thread.tools[: -2 * SERVED_MAX]
+            if len(self._thread.tools) > 2 * SERVED_MAX:
+                self._thread.tools[:] = together(self._thread.tools)
 
     def _inherits(self, at: datetime) -> bool:
         if self._thread.inherits(at):

@@ -11,7 +11,7 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-from tallygate.core.attribution import MadeFor, Served, is_named, servers_named, share_of_servers
+from tallygate.core.attribution import MadeFor, Served, is_named, is_of_server, share_of_servers
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import Amount, Budget, Session
 from tallygate.core.moments import as_datetime, microseconds
@@ -328,8 +328,8 @@ def weighed_in(budget: Budget, spent: SpendFacts, amount: Amount) -> Amount:
     """What of something that was spent a window counts, which counts it: a server's the share of its own tools."""
     if budget.scope != BudgetScope.MCP_SERVER or len(spent.served) < 2:
         return amount
-    servers = servers_named(spent.served, budget.scope_key)
-    nanos, tokens = (share_of_servers(each, spent.served, servers) for each in (amount.usd_nanos, amount.tokens))
+    key = budget.scope_key
+    nanos, tokens = (share_of_servers(each, spent.served, key) for each in (amount.usd_nanos, amount.tokens))
     return Amount(nanos, tokens, amount.calls)
 
 
@@ -360,7 +360,7 @@ def counts_in(budget: Budget, spent: SpendFacts, means: Callable[[str, str], boo
         case BudgetScope.SKILL:
             return any(is_named(name, key) for name in spent.skills)
         case BudgetScope.MCP_SERVER:
-            return bool(servers_named(spent.served, key))
+            return any(is_of_server(each, key) for each in spent.served)
         case _:
             return False
 

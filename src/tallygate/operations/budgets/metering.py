@@ -11,9 +11,9 @@ from operator import attrgetter, itemgetter
 from tallygate.core.attribution import MadeFor
 from tallygate.core.errors import present
 from tallygate.core.gate import lifecycle
-from tallygate.core.gate.rules import BudgetScope, applies_to_model, applies_to_step, rules_of, weighed_in
+from tallygate.core.gate.rules import NAMED, BudgetScope, applies_to_model, applies_to_step, rules_of, weighed_in
 from tallygate.core.learning.calibration import CostOrigin
-from tallygate.core.model import Budget, Call, CostBasis, Hold, Session
+from tallygate.core.model import Amount, Budget, Call, CostBasis, Hold, Session
 from tallygate.core.moments import microseconds
 from tallygate.core.sessions import call_for, closed_by
 from tallygate.core.usage import ObservedUsage, Quality, ResponseKind, nearest, priced_as_standard, tells_of
@@ -249,7 +249,10 @@ class Meter:
                 stands[budget_id] = stands.get(budget_id, 0) + amount
         counted = [self._state_of(each) for each in befores]
         state = self._state_of(stored)
-        more = changed_in(self._windows, counted, state)
+        old, new = changed_in(self._windows, counted, None), changed_in(self._windows, (), state)
+        more = {each: new.get(each, 0) + old.get(each, 0) for each in {*old, *new}}
+        if not all(_is_for_the_same(before, state) for before in counted):
+            more |= self._named_kept(old, new, stands, state[2])
         for budget_id, amount in stands.items():
             budget = self._budget(budget_id)
             # A budget that is no window counts by what the rows name: the whole of the response, less what stands
@@ -260,6 +263,22 @@ class Meter:
             self._add(budget_id, more.get(budget_id, 0), held=released.get(budget_id, 0))
             stands[budget_id] = stands.get(budget_id, 0) + more.get(budget_id, 0)
         return tuple((budget_id, amount) for budget_id, amount in stands.items() if amount or budget_id in own)
+
+    def _named_kept(
+        self, old: Mapping[str, int], new: Mapping[str, int], stands: Mapping[str, int], whole: Amount
+    ) -> dict[str, int]:
+        """What a name's windows have booked of a response stays where it is told anew whom that was made for.
+
+        Otherwise one more line in a transcript, which its agent can write, would take back what a limit has counted.
+        The larger share stands from then on, and never twice. Where the cost alone changes, shares go with it.
+        """
+        kept = {}
+        for budget_id in {*old, *new}:
+            budget = self._budget(budget_id)
+            if budget.scope in NAMED:
+                booked = max(-old.get(budget_id, 0), stands.get(budget_id, 0))
+                kept[budget_id] = max(new.get(budget_id, 0), min(booked, whole.of(budget))) - booked
+        return kept
 
     def changes(self) -> list[Change]:
         """Everything that changed, to be written with the responses in one event."""
@@ -399,6 +418,12 @@ class Meter:
     def _touch(self, call: Call) -> None:
         self._touched_calls[call.call_id] = call
         (self._calls.get(call.session_id) or self._load(call.session_id, CALLS_AT_WORK)).put(call)
+
+
+def _is_for_the_same(before: State, after: State) -> bool:
+    """Whether what stood on record was made for the same as what stands there now."""
+    one, other = before[0](), after[0]()
+    return (one.agents, one.skills, one.served) == (other.agents, other.skills, other.served)
 
 
 def made_for_row(row: ObservedUsage) -> MadeFor:
