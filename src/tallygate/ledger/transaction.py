@@ -22,6 +22,7 @@ from tallygate.ledger.rows import Execute, ExecuteMany
 from tallygate.ledger.store.alerts import AlertReads, AlertWrites
 from tallygate.ledger.store.bills import BillReads
 from tallygate.ledger.store.checks import CheckReads, CheckWrites
+from tallygate.ledger.store.decisions import DecisionReads
 from tallygate.ledger.store.learning import SELECT_LEVELS, SELECT_STATE, CalibrationReads, as_levels
 from tallygate.ledger.store.plan import PlanReads, PlanWrites
 from tallygate.ledger.store.proof import NEWEST_LOCK, AttestReads, AttestWrites, LockReads
@@ -186,6 +187,7 @@ class StoreReader(
     LimitReads,
     LockReads,
     WindowReads,
+    DecisionReads,
     ReportReads,
     PlanReads,
     AlertReads,

@@ -10,7 +10,15 @@ from tests.world import Tokens, make_world
 
 pytestmark = pytest.mark.e2e
 
-PAGES = ("now", "spend?period=7d", "spend?period=all&by=project", "sessions?period=7d", "budgets", "session")
+PAGES = (
+    "now",
+    "spend?period=7d",
+    "spend?period=all&by=project",
+    "sessions?period=7d",
+    "budgets",
+    "gate?period=all",
+    "session",
+)
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
 
@@ -34,7 +42,7 @@ def test_no_rule_of_wcag_is_broken_on_any_page(looked, month, axe, page, scheme)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("page", ["now", "spend?period=7d", "session"])
+@pytest.mark.parametrize("page", ["now", "spend?period=7d", "gate?period=all", "session"])
 def test_nor_on_a_telephone(looked, month, axe, page, scheme):
     assert violations(looked(address(month, page), width=400, scheme=scheme), axe) == []
 

@@ -113,6 +113,14 @@ def test_every_figure_that_stands_on_two_pages_is_the_same(seen):
     tables = {name: Tables(page.text).found for name, page in
               {"now": now, "day": day, "listed": listed, "limits": limits}.items()}  # fmt: skip
     spent = amount(figure(now, "Spent today"))
+    judged = browser.get("gate", period="today")
+    halted = [row for row in Tables(judged.text).found["Decisions to look at"][1:] if row[2] == "halt"]
+    assert figure(judged, "False halts").split() == ["0", "of", str(len(halted))]
+    denied = [row for each in sessions for row in Tables(browser.get("session", id=each).text).found["Calls in order"]
+              if "denied" in row]  # fmt: skip
+    assert len(denied) == len(halted) == 1
+    left = next(row for row in tables["limits"]["Budgets, the widest first"] if row[0].endswith("a parser"))
+    assert sum(map(amount, halted[0][6].split(" + "))) == amount(left[4])
     assert spent == amount(figure(day, "Spent"))
     assert spent == amount(tables["day"]["Spend by model"][-1][1])
     assert spent == amount(figure(listed, "Spent by them")), "all that was spent today was spent in these sessions"
@@ -164,7 +172,7 @@ def test_the_week_holds_both_days_and_says_how_much_more_today_is(seen):
     assert "codex" not in day.words
 
 
-@pytest.mark.parametrize("page", ["now", "spend", "sessions", "budgets"])
+@pytest.mark.parametrize("page", ["now", "spend", "sessions", "budgets", "gate"])
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_every_link_of_a_page_keeps_its_state_and_leads_somewhere(seen, page, theme):
     _, browser, _ = seen
@@ -201,7 +209,7 @@ def test_an_id_that_names_nothing_is_said_with_the_way_on(seen):
 
 
 @pytest.mark.parametrize("period", ["1999-01", "2026-13", "2999-01", "nonsense", "0000-00", ""])
-@pytest.mark.parametrize("page", ["spend", "sessions"])
+@pytest.mark.parametrize("page", ["spend", "sessions", "gate"])
 def test_a_span_that_is_none_or_lies_outside_of_time_is_today_or_empty(seen, page, period):
     _, browser, _ = seen
     assert browser.get(page, period=period).status == 200
@@ -209,7 +217,7 @@ def test_a_span_that_is_none_or_lies_outside_of_time_is_today_or_empty(seen, pag
 
 def test_a_filter_that_finds_nothing_is_named_and_the_nearest_offered(seen):
     _, browser, _ = seen
-    for page in ("spend", "sessions"):
+    for page in ("spend", "sessions", "gate"):
         found = browser.get(page, period="7d", filter="client:codex model:cheap")
         assert "model:cheap" in found.words
         assert "Without model:cheap" in found.words

@@ -115,6 +115,7 @@ class Work:
     context: int = 0
     key: str = ""
     agents: dict[str, int] = field(default_factory=dict)
+    refused: StatedStep | None = None
 
 
 @contextmanager
@@ -177,7 +178,10 @@ def plan(chance: Chance, now_us: int, zone: tzinfo) -> list[Work]:
             at = microseconds(datetime.combine(day, time(8 + chance.below(10), chance.below(60)), zone))
             limit = (5 if chance.below(3) else 10) * _DOLLAR
             steps = 3 + chance.below(8) + chance.below(14)
-            found.append(Work(at, task, client, f"/demo/{project}", limit, steps, 2 * _MINUTE))
+            # Some have a tight limit, and half of those go on after a raise, so that their halts can be judged.
+            limit = limit if len(found) % 5 else _DOLLAR
+            raised = None if len(found) % 10 else _DOLLAR
+            found.append(Work(at, task, client, f"/demo/{project}", limit, steps, 2 * _MINUTE, raised=raised))
     first = start_us(today, zone)
     passed = now_us - first
     # However early in the day it is, three sessions are open: one stands still, two go on.
@@ -237,6 +241,10 @@ def _step(rt: Runtime, clock: DemoClock, chance: Chance, work: Work) -> bool:
         actor=Actor(ActorType.SUBAGENT, f"{work.key}-{agent}", agent) if agent else Actor(),
         client_key=f"{work.key}-{work.done}",
     )
+    if work.refused is not None:
+        # What was refused is asked for once more, as agents do.
+        step = replace(work.refused, client_key=step.client_key)
+        agent, model, work.refused = step.actor.name, step.model or model, None
     answer = authorize(rt, step)
     work.done += 1
     if answer.action is Action.HALT:
@@ -244,7 +252,7 @@ def _step(rt: Runtime, clock: DemoClock, chance: Chance, work: Work) -> bool:
             return False
         clock.at_us = (clock.at_us or 0) + 3 * _SECOND
         raise_budget(rt, work.session_id, work.raised, reason="finish the split", authority=_USER)
-        work.raised = None
+        work.raised, work.refused = None, step
         return True
     if not work.ends and work.done >= work.steps:
         return False  # its last call is on its way

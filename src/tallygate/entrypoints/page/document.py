@@ -20,7 +20,7 @@ from tallygate.entrypoints.page.wording import at, offset, plural, when
 from tallygate.operations.views.frame import OPEN_MAX, Frame
 
 # Pages in their order, each with the name that stands in the head.
-PAGES = {"now": "Now", "spend": "Spend", "sessions": "Sessions", "budgets": "Budgets"}
+PAGES = {"now": "Now", "spend": "Spend", "sessions": "Sessions", "budgets": "Budgets", "gate": "Gate"}
 # A page that is reached from another one stands below it in the head.
 _BELOW = {"session": "sessions"}
 _TEXT_MAX = 1000
@@ -246,7 +246,7 @@ def _keys() -> Element:
         found.append(h.span[[[h.kbd[key], " "] for key in keys.split()], what])
     return h.span(".keys", id="keys", hidden=True)[
         found,
-        h.span[h.kbd["g"], " ", h.kbd["s"], " ", h.kbd["e"], " ", h.kbd["b"], " pages"],
+        h.span[h.kbd["g"], " ", h.kbd["s"], " ", h.kbd["e"], " ", h.kbd["b"], " ", h.kbd["g"], " pages"],
         h.button(type="button", id="keys-switch")["keys on"],
     ]
 

@@ -34,6 +34,7 @@ from tallygate.entrypoints.page.budgets import REASON_MAX, budgets_page
 from tallygate.entrypoints.page.document import PageAround, document, fault_page, rendered
 from tallygate.entrypoints.page.door import OPEN, DoorFile, PageDoor
 from tallygate.entrypoints.page.fence import Fence
+from tallygate.entrypoints.page.gate import gate_page
 from tallygate.entrypoints.page.look import Look, look_of
 from tallygate.entrypoints.page.now import now_page
 from tallygate.entrypoints.page.parts import title
@@ -45,6 +46,7 @@ from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.lock_book import standing_now
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.frame import frame
+from tallygate.operations.views.gate import GateWanted, Listed, gate
 from tallygate.operations.views.limits import limits, named
 from tallygate.operations.views.now import now, to_do
 from tallygate.operations.views.overview import session_called, show_session
@@ -139,6 +141,12 @@ class Pages:
         told = f"Raised to {money(after.limit, after.unit)}; {left} is left. What was halted can go on."
         return self.budgets(replace(look, other={"budget": name}), span, done=told)
 
+    def gate(self, look: Look, span: Span) -> Shown:
+        """Whether the gate was right in a span of days."""
+        which = next((each for each in Listed if each.value == look.other.get("show")), Listed.LOOK)
+        wanted = GateWanted(span, look.filter, which, look.other.get("decision"))
+        return Shown(gate_page(look, self.around, gate(self.rt, self.around.zone, wanted)))
+
     def span(self, look: Look) -> tuple[Look, Span]:
         """The days that an address names; today where it names none."""
         now_us = self.rt.services.clock_us()
@@ -177,6 +185,7 @@ def page_app(pages: Pages, file: DoorFile) -> ASGIApp:
         Route(f"{base}sessions", partial(_page, pages, "sessions", pages.sessions)),
         Route(f"{base}budgets", partial(_page, pages, "budgets", pages.budgets), methods=["GET"]),
         Route(f"{base}budgets", partial(_raise, pages), methods=["POST"]),
+        Route(f"{base}gate", partial(_page, pages, "gate", pages.gate)),
         Route(f"{base}session", partial(_page, pages, "session", pages.session)),
     ]
     return Fence(Starlette(routes=routes), pages.door)

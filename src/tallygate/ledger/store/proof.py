@@ -61,7 +61,7 @@ SELECT_EVENT = (
 SELECT_BEFORE = "SELECT hash FROM event WHERE tenant = :tenant AND id < :id ORDER BY id DESC LIMIT 1"
 SELECT_ABOUT = (
     "SELECT id, seq, at_us, body, hash FROM event WHERE tenant = :tenant"
-    " AND instr(body, CAST(:part AS BLOB)) > 0 ORDER BY id"
+    " AND id >= :from AND instr(body, CAST(:part AS BLOB)) > 0 ORDER BY id"
 )
 SELECT_BASIS = "SELECT basis FROM price WHERE tenant = :tenant AND price_id = :price_id"
 SELECT_KEY = "SELECT 1 FROM signing_key WHERE tenant = :tenant AND keyid = :keyid"
@@ -116,9 +116,10 @@ class AttestReads(Statements):
         row = self._one(SELECT_EVENT, seq=seq)
         return None if row is None else self._event(*row)
 
-    def events_about(self, part: str) -> Iterator[JournalEvent]:
-        """Every event whose body holds a text, in order; reads the whole journal."""
-        for row in self._execute(SELECT_ABOUT, {"tenant": self.tenant, "part": part}):
+    def events_about(self, part: str, since_us: int | None = None) -> Iterator[JournalEvent]:
+        """Every event whose body holds a text, in order, from a moment on; else it reads the whole journal."""
+        first = 0 if since_us is None else self.place_at("event", since_us)
+        for row in self._execute(SELECT_ABOUT, {"tenant": self.tenant, "part": part, "from": first}):
             yield self._event(*row)
 
     def _event(self, number: int, seq: int, at_us: int, body: bytes, digest: bytes) -> JournalEvent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from tallygate.core.errors import NotFound
@@ -95,7 +96,8 @@ def why(rt: Runtime, text: str) -> ExplainedDecision:
 
 def _event_of(reader: ProofReader, call: Call) -> Iterator[tuple[JournalEvent, Row]]:
     """The event that stated the call first, and how: what is told of it later changes it, and names it too."""
-    for event in reader.events_about(call.call_id):
+    # It is stated in the event of its own moment; what was brought in from elsewhere is looked for everywhere.
+    for event in chain(reader.events_about(call.call_id, call.at_us), reader.events_about(call.call_id)):
         for mark, table, row in json.loads(event.body)["rows"]:
             if mark == "+" and table == "call" and row["call_id"] == call.call_id:
                 yield event, row

@@ -1,7 +1,7 @@
 /* Tallygate page: keys, and figures that follow the ledger. Every page works without it. */
 "use strict";
 (() => {
-  const PAGES = { n: "now", s: "spend", e: "sessions", b: "budgets" };
+  const PAGES = { n: "now", s: "spend", e: "sessions", b: "budgets", g: "gate" };
   const state = (page) => {
     const kept = new URLSearchParams();
     const here = new URLSearchParams(location.search);
