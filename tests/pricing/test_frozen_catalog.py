@@ -144,6 +144,20 @@ def test_hosts_are_looked_for_in_every_provider_that_may_list_a_name():
         assert index.hosts(name) == every
 
 
+@pytest.mark.parametrize(
+    "name", ['acme/say-"x"', "acme/back\\slash", "acme/\u0130-one", "Acme/\u212aimi", "acme/line\nbreak#", "#[1]"]
+)
+def test_a_name_that_text_has_to_write_otherwise_is_found_all_the_same(name):
+    price = types.ModelPrice(input_mtok=Decimal(1))
+    models = [
+        types.ModelInfo(id=each, match=types.ClauseEquals(each), prices=price) for each in ("first", name, "last")
+    ]
+    here = read(rows_of([types.Provider(id="p", name="P", api_pattern="p", models=models)]))
+    index = catalog_index.CatalogIndex(here)
+    assert [model.id for model in here[0].models] == ["first", name, "last"]
+    assert index.hosts(name.lower().rpartition("/")[2]) == [("p", here[0].models[1])]
+
+
 def test_prices_that_hold_in_hours_of_another_zone_or_over_midnight_are_read_as_the_library_reads_them():
     zone = timezone(timedelta(hours=8))
     limits = [types.TimeOfDateConstraint(time(22), time(6, 30)),

@@ -140,7 +140,9 @@ class ListedProvider:
 
     def may_name(self, name: str) -> bool:
         """False where a name in small letters stands in none of its lines, which are not taken apart for that."""
-        return name in self._lowered if name.isascii() and not set(name) & {'"', "\\"} else True
+        # What the text writes otherwise than it is cannot be looked for in it.
+        is_plain = name.isascii() and name.isprintable() and not set(name) & {'"', "\\"}
+        return name in self._lowered if is_plain else True
 
     @cached_property
     def _lowered(self) -> str:
