@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -143,6 +146,31 @@ def test_a_program_that_fails_is_told(world, spent, run, said):
     assert said in alerting.telling({})(alert_of(world, AlertRule((80,), run)))
 
 
+def test_variables_of_a_client_do_not_choose_the_program_or_its_code(world, spent, tmp_path, monkeypatch):
+    (tmp_path / "evil").mkdir()
+    stolen = tmp_path / "evil" / "sh"
+    stolen.write_text("#!/bin/sh\ntouch stolen\n")
+    stolen.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "evil"))
+    environ = {"PATH": str(tmp_path / "evil"), "LD_PRELOAD": "x", "PYTHONPATH": "x", "HOME": "/x", "DISPLAY": ":0"}
+    out = tmp_path / "told"
+    alert = alert_of(world, AlertRule((80,), ("sh", "-c", f"(pwd; env) > {out}")))
+    assert alerting.telling(environ)(alert) is None
+    folder, *variables = out.read_text().splitlines()
+    found = dict(each.partition("=")[::2] for each in variables)
+    assert (folder, found["HOME"], found["DISPLAY"]) == (
+        os.path.realpath(alerting._home()),
+        str(alerting._home()),
+        ":0",
+    )
+    assert "evil" not in found["PATH"]
+    assert {"LD_PRELOAD", "PYTHONPATH"}.isdisjoint(found)
+
+
+def test_a_program_that_is_in_no_usual_folder_is_told(world, spent):
+    assert "in none of the folders" in alerting.telling({})(alert_of(world, AlertRule((80,), ("no-such-notify",))))
+
+
 def test_a_program_that_takes_too_long_is_ended(world, spent, monkeypatch):
     monkeypatch.setattr(alerting, "RUN_S", 0)
     alert = alert_of(world, AlertRule((80,), (sys.executable, "-c", "import threading; threading.Event().wait()")))
@@ -205,3 +233,59 @@ def test_a_host_that_is_not_there_is_told_without_its_secret(world, spent, loopb
     error = alerting.telling({})(alert_of(world, AlertRule((80,), post=address, host="127.0.0.1")))
     assert error.startswith("POST to 127.0.0.1: ")
     assert "s3cret" not in error
+
+
+def test_neither_a_proxy_nor_certificates_of_variables_are_gone_by(world, spent, webhook, loopback_port, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{loopback_port}")
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
+    assert alerting.telling({})(alert_of(world, AlertRule((80,), post=webhook.address, host="127.0.0.1"))) is None
+    assert len(webhook.posts) == 1
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nX-A: 1\r\n", b""])
+def test_a_receiver_that_never_comes_to_an_end_is_given_up(world, spent, monkeypatch, answer):
+    monkeypatch.setattr(alerting, "POST_S", 0.2)
+    over = threading.Event()
+
+    def drips(listener):
+        line, _ = listener.accept()
+        with line:
+            line.recv(9999)
+            line.sendall(answer)
+            # A byte sooner than one reading may take, for as long as somebody is there.
+            while not over.wait(0.05):
+                try:
+                    line.sendall(b"x" if answer else b"")
+                except OSError:
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=drips, args=(listener,))
+        thread.start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/s3cret"
+        said = alerting.telling({})(alert_of(world, AlertRule((80,), post=address, host="127.0.0.1")))
+        over.set()
+        thread.join()
+    assert said in {"POST to 127.0.0.1: no answer within 0.2 seconds", "POST to 127.0.0.1: ReadTimeout"}
+
+
+def test_of_an_answer_only_its_status_is_read(world, spent):
+    def floods(listener):
+        line, _ = listener.accept()
+        with line, suppress(OSError):
+            line.recv(9999)
+            line.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            for _ in range(64):
+                line.sendall(bytes(1 << 20))
+            sent.append("all")
+
+    sent = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=floods, args=(listener,))
+        thread.start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/x"
+        rule = AlertRule((80,), post=address, host="127.0.0.1")
+        assert alerting.telling({})(alert_of(world, rule)) is None
+        thread.join()
+    assert sent == []

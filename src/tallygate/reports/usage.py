@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -21,8 +22,9 @@ from tallygate.core.text import cleaned
 
 _CELL_MAX = 1000
 # What a spreadsheet would take for the beginning of a formula; in some languages it takes the wide forms too.
-_FORMULA = ("=", "+", "-", "@", "\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}", "\N{FULLWIDTH HYPHEN-MINUS}",
-            "\N{FULLWIDTH COMMERCIAL AT}")  # fmt: skip
+# Where semicolons part cells, as in many countries, one may begin inside a text; quotes there are skipped.
+_SIGNS = r"-=+@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
+_FORMULA = re.compile(rf"""(^["'\s]*|;["'\s]*)(?=[{_SIGNS}])""")
 
 
 def sheet(head: Sequence[str], rows: Iterable[Sequence[str | int]]) -> bytes:
@@ -33,13 +35,13 @@ def sheet(head: Sequence[str], rows: Iterable[Sequence[str | int]]) -> bytes:
 
 
 def cell(value: str | None) -> str:
-    """Text from anywhere as it may stand in a cell: what looks like a formula begins with an apostrophe.
+    """Text from anywhere as it may stand in a cell: an apostrophe stands before what looks like a formula.
 
-    >>> cell("=1+1"), cell("claude-opus-4.7"), cell(None)
-    ("'=1+1", 'claude-opus-4.7', '')
+    >>> cell("=1+1"), cell("claude-opus-4.7"), cell(None), cell("a;=1")
+    ("'=1+1", 'claude-opus-4.7', '', "a;'=1")
     """
     text = "" if value is None else cleaned(value, _CELL_MAX)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return _FORMULA.sub(r"\1'", text)
 
 
 # --- usage -----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from tallygate.core.alerts import AlertRule
@@ -41,6 +42,9 @@ def _arguments(value: object) -> tuple[str, ...]:
     texts = isinstance(value, list) and 0 < len(value) <= 50 and all(isinstance(each, str) for each in value)
     if not isinstance(value, list) or not texts or not value[0] or any("\0" in each for each in value):
         raise Unfit('must be a list of texts, the program first, such as ["notify-send", "Tallygate"]')
+    if any(each in value[0] for each in "/\\") and not (value[0].startswith("~/") or Path(value[0]).is_absolute()):
+        # Every project would have one of its own.
+        raise Unfit(f"must begin with a program's name, a whole path or ~/, not {checks.short(value[0])}")
     return tuple(value)
 
 
@@ -76,8 +80,8 @@ class _AlertRow:
     )  # fmt: skip
     run: tuple[str, ...] = setting(
         (), "run", _arguments, '["notify-send", "Tallygate"]',
-        "A program to start, with its arguments: no shell, the values in `TALLY_ALERT_...` of its environment, ten"
-        " seconds at most.",
+        "A program to start, with its arguments: by a whole path, from `~/`, or by a name in the system's folders and"
+        " `~/.local/bin`. No shell, the values in `TALLY_ALERT_...` of its environment, ten seconds at most.",
     )  # fmt: skip
     post: str | None = setting(
         None, "post", _address, '"https://ntfy.sh/my-topic"',

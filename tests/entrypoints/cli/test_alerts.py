@@ -26,6 +26,8 @@ def settings(home, text):
         ('run = ["x"]\npost = "https://a.example"', "exactly one of run and post"),
         ("run = []", "list of texts"),
         ('run = "rm -rf"', "list of texts"),
+        ('run = ["./notify"]', "a whole path or ~/"),
+        ('run = ["tools/notify"]', "a whole path or ~/"),
         ('run = ["x"]\nat = [80, 50]', "must rise"),
         ('run = ["x"]\nat = [0]', "must rise"),
         ('run = ["x"]\nat = [true]', "whole per cent"),

@@ -77,7 +77,7 @@ def test_an_earlier_export_is_replaced_only_on_demand(run, home, form):
     assert Path("spent").read_bytes() not in (b"", before)
 
 
-@pytest.mark.parametrize("what", ["settings", "ledger", "link", "folder", "pipe"])
+@pytest.mark.parametrize("what", ["settings", "ledger", "like ours", "a list", "link", "folder", "pipe"])
 def test_what_is_no_export_is_never_written_over(run, home, what):
     write_claude(home, [1])
     run("sync")
@@ -87,6 +87,10 @@ def test_what_is_no_export_is_never_written_over(run, home, what):
             target.write_text('[[budget]]\nscope = "session"\nlimit_usd = 1\n')
         case "ledger":
             target = next(home.rglob("ledger.db"))
+        case "like ours":
+            target.write_text("kind,at is a list of mine\n")
+        case "a list":
+            target.write_text("[]\n mine")
         case "link":
             Path("old.csv").write_text("kind,at\n")
             target.symlink_to("old.csv")

@@ -179,6 +179,15 @@ def test_a_form_without_the_token_of_the_page_changes_nothing(opened):
     assert not opened.door.may_write("k" * 64), "the key of the cookie is none"
 
 
+@pytest.mark.parametrize(
+    "cookies",
+    ["tallygate=x; {key}", "{key}; tallygate=x", 'a/b="; {key}', "z=" + "x" * 5000 + "; {key}", "{key};", " ;=;{key}"],
+)
+def test_no_cookie_of_another_server_hides_the_key(opened, cookies):
+    assert opened.door.knows(cookies.format(key=f"tallygate={'k' * 64}"))
+    assert not opened.door.knows(cookies.format(key="tallygate=other"))
+
+
 # ---------------------------------------------------------------- text of others
 
 HOSTILE = '</title><script>alert(1)</script>\u202e\x1b[2J\u200b\U000e0041\ud800&quot;" onload=x'

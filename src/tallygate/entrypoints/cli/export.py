@@ -21,13 +21,13 @@ from tallygate.reports.usage import ALWAYS_US
 
 # How files of ours begin, of every version: another file is not written over.
 _BEGINNINGS = (
-    ",".join([*COLUMNS][:2]).encode(),
+    ",".join([*COLUMNS][:6]).encode(),
     b'[\n{"kind": ',
-    b"[]\n",
     b"AllocatedMethodDetails,AllocatedMethodId,",
     b"AvailabilityZone,BilledCost,",
 )
 _LONGEST_BEGINNING = 100
+_NOTHING = (b"", b"[]\n")  # an empty file, and the JSON of no rows
 
 
 @click.command()
@@ -141,7 +141,7 @@ def _refuse(out: Path, *, force: bool) -> None:
     if not force:
         raise _there_already(out)
     begins = None if out.is_symlink() or not out.is_file() else start_of(out, _LONGEST_BEGINNING)
-    if begins is None or (begins and not begins.startswith(_BEGINNINGS)):
+    if begins is None or not (begins in _NOTHING or begins.startswith(_BEGINNINGS)):
         raise Conflict(
             f"{output.safe(out, 300)} is no export of Tallygate, so it stays as it is.",
             hint="Give another name, or remove it yourself.",
