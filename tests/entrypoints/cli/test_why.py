@@ -71,6 +71,20 @@ def test_what_went_beyond_a_limit_stands_beside_what_is_left_which_is_never_belo
     assert run_json("why", session_id)["budgets"][0]["left"] == run_json("budget", "list")["budgets"][0]["left"] == -0.5
 
 
+@pytest.mark.parametrize(
+    ("used", "said"), [(100_000, "a false halt, it would have fitted"), (200_000, "the halt was right")]
+)
+def test_a_halt_that_went_on_after_a_raise_says_whether_it_was_right(run, made, stopped, used, said):
+    session_id, *_ = stopped
+    with made.app.runtime.reading() as reader:
+        halt = next(call for call in reader.calls_of(session_id) if call.action == "halt")
+    assert "After a raise" not in run("why", halt.call_id).stdout, "nobody has gone on"
+    raise_budget(made.app.runtime, session_id, 5 * 10**9, reason="more", authority=the_user("anna"))
+    call = made.call(session_id, prompt=200_000, output=4_000, tool_name="read")
+    record_usage(made.app.runtime, UsageReport(call, Tokens(fresh_input=used)))  # $0.50 and $1.00, of $0.65
+    assert said in run("why", halt.call_id).stdout
+
+
 def test_without_an_id_it_is_the_run_that_was_stopped_last(run, made, stopped):
     session_id, _, _ = stopped
     made.session(1)

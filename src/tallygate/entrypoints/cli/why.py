@@ -9,11 +9,13 @@ from typing import Any
 import click
 
 from tallygate.core.errors import NotFound
+from tallygate.core.gate.answers import DecidingBudget
 from tallygate.core.gate.rules import BudgetRule
+from tallygate.core.gate.verdict import HaltVerdict, JudgedHalt
 from tallygate.core.gate.wording import decided
 from tallygate.core.model import unit_number
 from tallygate.core.moments import iso
-from tallygate.core.money import format_amount, json_number
+from tallygate.core.money import format_amount, json_number, told_apart
 from tallygate.core.words import Action
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import say_changes
@@ -25,6 +27,7 @@ from tallygate.entrypoints.runnable import runnable
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.decision import BudgetThen, ExplainedDecision
 from tallygate.operations.views.decision import why as explained
+from tallygate.operations.views.gate import halt_judged
 from tallygate.operations.views.overview import changes_behind, last_stops, list_sessions
 
 _MILLION = 1_000_000
@@ -47,6 +50,7 @@ def why(program: Program, asked: str | None, as_json: bool) -> None:
         found = explained(rt, _last(rt) if asked is None else asked)
         own = {each.name: each.rule for each in own_limits(settings) if isinstance(each.rule, BudgetRule)}
         changes = changes_behind(rt, [each.name for each in found.budgets], own)
+        afterwards = halt_judged(rt, found.call) if found.call.action is Action.HALT else None
     if as_json:
         output.document({**_document(found), "limit_changes": [each.stated() for each in changes]})
         return
@@ -63,11 +67,20 @@ def why(program: Program, asked: str | None, as_json: bool) -> None:
         click.echo()
         _budgets(found.budgets, refused=refused)
         say_changes(changes, zone)
+    if afterwards is not None and afterwards.cost is not None and afterwards.bound is not None:
+        click.echo(f"\n{_judged(afterwards, afterwards.cost, afterwards.bound)}")
     if found.over is not None:
         click.echo(f"\nIn this session {found.over.told}")
     if found.answer is not None and found.answer.message and (refused or found.answer.target_model):
         click.echo(f"\n{runnable(output.safe(found.answer.message, 2000))}")
     output.aside(f"event {found.event.seq:,}, {found.event.hash.hex()}; `tallygate verify` holds the journal.")
+
+
+def _judged(halt: JudgedHalt, cost: int, bound: DecidingBudget) -> str:
+    """What a refused step cost once it was run, and what that says of the refusal."""
+    paid, left = told_apart([cost, bound.available_nanos], bound.unit)
+    told = "a false halt, it would have fitted" if halt.verdict is HaltVerdict.FALSE else "the halt was right"
+    return f"After a raise the step cost {paid}, and {left} was left when it was stopped: {told}."
 
 
 def _last(rt: Runtime) -> str:

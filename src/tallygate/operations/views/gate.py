@@ -165,6 +165,12 @@ def judged(reader: Reader, halt: Call) -> JudgedHalt:
     return judge_halt(halt, bound, after, changes, lambda call: _measured(reader, bound, call))
 
 
+def halt_judged(rt: Runtime, halt: Call) -> JudgedHalt:
+    """What became of one halt, as of now."""
+    with rt.reading() as reader:
+        return judged(reader, halt)
+
+
 def _measured(reader: Reader, bound: DecidingBudget, call: Call) -> int | None:
     """What a call came to in the unit of the budget that had refused it."""
     nanos = cost_of(call)
