@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import zipfile
 
 import pytest
 from tests.entrypoints.page.conftest import served
 from tests.world import Tokens, make_world
+
+from tallygate.attest.keyring import KeyRing
+from tallygate.operations.proof.attest import export_bundle
+from tallygate.operations.sessions.ending import end_session
 
 pytestmark = pytest.mark.e2e
 
@@ -18,6 +24,7 @@ PAGES = (
     "budgets",
     "gate?period=all",
     "session",
+    "proof",
 )
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 
@@ -180,3 +187,81 @@ def test_figures_follow_what_another_program_spends(chromium, looked, tmp_path):
     other.ledger.close()
     world.ledger.close()
     assert first
+
+
+@pytest.fixture
+def proving(tmp_path):
+    """A ledger of its own with what was signed of it, on a page, and the key that signed."""
+    world = make_world(tmp_path).with_runtime(keys=KeyRing(tmp_path / "keys"))
+    session_id = world.start("1", task_summary="mend")
+    world.ask(session_id, 5000)
+    end_session(world.rt, session_id)
+    export_bundle(world.rt, session_id, tmp_path / "evidence.zip", as_zip=True)
+    with served(world.rt, tmp_path) as page:
+        yield world, page, world.rt.services.keys.public()
+    world.ledger.close()
+
+
+def test_the_browser_verifies_the_ledger_by_itself(looked, axe, proving):
+    world, page, key = proving
+    tab = looked("proof", at=page)
+    assert not tab.is_visible("#unscripted")
+    tab.click("text=/^Verify \\d+ events$/")
+    tab.locator("#progress", has_text="Verified by this browser").wait_for()
+    with world.ledger.reading() as reader:
+        assert reader.head().hash.hex() in tab.inner_text("#found-here")
+    assert f"Signatures: 3 envelopes by {key.keyid}" in tab.inner_text("#found-here")
+    assert violations(tab, axe) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "typed", "said"),
+    [("#known-key", "A" * 43, "names no key"), ("#known-head", "0" * 64, "is of no event"), ("#known-head", "x", "64")],
+)
+def test_what_was_written_down_is_held_against_it(looked, proving, field, typed, said):
+    tab = looked("proof", at=proving[1])
+    tab.fill(field, typed)
+    tab.press(field, "Enter")
+    tab.locator("#progress", has_text="Not verified: ").wait_for()
+    assert said in tab.inner_text("#progress")
+    assert tab.inner_text("#found-here") == ""
+
+
+@pytest.mark.parametrize("name", ["events", "envelopes"])
+def test_a_bit_that_the_server_gives_otherwise_is_seen(looked, proving, name):
+    tab = looked("proof", at=proving[1])
+
+    def otherwise(route):
+        text = route.fetch().text()
+        old, new = ('"body": "', '"body": " ') if name == "events" else ('\\"sig\\": \\"', '\\"sig\\": \\"AAAA')
+        old, new = (old, new) if old in text or not text else ('\\"sig\\":\\"', '\\"sig\\":\\"AAAA')
+        route.fulfill(status=200, content_type="application/jsonl", body=text.replace(old, new, 1))
+
+    tab.route(f"**/{name}*", otherwise)
+    tab.click("#verify button")
+    tab.locator("#progress", has_text="Not verified: ").wait_for()
+
+
+def test_a_bundle_is_verified_in_the_browser_and_a_flipped_bit_is_refused(looked, proving, tmp_path):
+    _, page, key = proving
+    tab = looked("proof", at=page)
+    asked = []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.set_input_files("#bundle", tmp_path / "evidence.zip")
+    tab.locator("#bundle-said", has_text="Whole, but the key is not known to be the right one").wait_for()
+    tab.fill("#bundle-key", key.keyid)
+    tab.press("#bundle-key", "Enter")
+    tab.locator("#bundle-said", has_text="Verified by this browser").wait_for()
+    raw = bytearray((tmp_path / "evidence.zip").read_bytes())
+    raw[len(raw) // 2] ^= 1
+    (tmp_path / "flipped.zip").write_bytes(raw)
+    tab.set_input_files("#bundle", tmp_path / "flipped.zip")
+    tab.locator("#bundle-said", has_text="Refused: ").wait_for()
+    with zipfile.ZipFile(tmp_path / "evidence.zip") as archive:
+        envelope = json.loads(archive.read("envelope.json"))
+    envelope["payload"] = ("e" if envelope["payload"][0] != "e" else "f") + envelope["payload"][1:]
+    (tmp_path / "envelope.json").write_text(json.dumps(envelope))
+    tab.fill("#bundle-key", key.did())
+    tab.set_input_files("#bundle", tmp_path / "envelope.json")
+    tab.locator("#found-in-bundle", has_text="envelope.json: The signature does not fit").wait_for()
+    assert [each for each in asked if not each.endswith("icon.svg")] == [], "the file is sent nowhere"

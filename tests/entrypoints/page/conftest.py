@@ -89,6 +89,7 @@ def served(rt, folder: Path, **more) -> Iterator[Browser]:
         more.pop("authority", Authority(EntryDoor.PAGE, "anna")),
         door,
         more.pop("is_installed", True),
+        more.pop("anchor", lambda: None),
     )
     server = page_server(page_app(pages, file), door.closing)
     ear.listen(8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import webbrowser
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ import click
 
 from tallygate.core.authority import Authority, EntryDoor, Loosening
 from tallygate.core.errors import TallygateError
+from tallygate.core.proof import Mark
 from tallygate.core.text import cleaned
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
@@ -53,7 +54,7 @@ def dashboard(program: Program, *, port: int, quiet: bool, demo: bool, syncing: 
         if syncing:
             with suppress(TallygateError):  # the page says what is wrong with the ledger
                 read_news(app.runtime)
-        _serve(app.runtime, settings, authority, port, quiet=quiet)
+        _serve(app.runtime, settings, authority, port, quiet=quiet, anchor=lambda: app.anchor.read().newest)
 
 
 def _serve_demo(app: App, settings: Settings, authority: Authority, port: int, *, quiet: bool) -> None:
@@ -69,7 +70,14 @@ def _serve_demo(app: App, settings: Settings, authority: Authority, port: int, *
 
 
 def _serve(
-    rt: Runtime, settings: Settings, authority: Authority, port: int, *, quiet: bool, is_demo: bool = False
+    rt: Runtime,
+    settings: Settings,
+    authority: Authority,
+    port: int,
+    *,
+    quiet: bool,
+    is_demo: bool = False,
+    anchor: Callable[[], Mark | None] = lambda: None,
 ) -> None:
     from tallygate.entrypoints.page.document import PageAround
     from tallygate.entrypoints.page.door import DoorFile, new_door
@@ -81,7 +89,7 @@ def _serve(
     file = DoorFile(settings.paths.data_dir, rt.services.new_token(8))
     file.write(door.page)
     around = PageAround(zone_of(shown_zone(settings)), is_demo, () if is_demo else _notices(settings))
-    pages = Pages(rt, around, authority, door, is_demo or settings.paths.is_installed)
+    pages = Pages(rt, around, authority, door, is_demo or settings.paths.is_installed, anchor)
 
     def ready() -> None:
         if not quiet and can_show(os.environ):

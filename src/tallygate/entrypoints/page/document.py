@@ -20,7 +20,7 @@ from tallygate.entrypoints.page.wording import at, offset, plural, when
 from tallygate.operations.views.frame import OPEN_MAX, Frame
 
 # Pages in their order, each with the name that stands in the head.
-PAGES = {"now": "Now", "spend": "Spend", "sessions": "Sessions", "budgets": "Budgets", "gate": "Gate"}
+PAGES = {"now": "Now", "spend": "Spend", "sessions": "Sessions", "budgets": "Budgets", "gate": "Gate", "proof": "Proof"}
 # A page that is reached from another one stands below it in the head.
 _BELOW = {"session": "sessions"}
 _TEXT_MAX = 1000
@@ -47,8 +47,16 @@ def rendered(document: Element) -> bytes:
     return visible(str(document)).encode()
 
 
-def document(look: Look, around: PageAround, name: str, *body: Node, frame: Frame | None, count: Node = None) -> bytes:
-    """A page as a whole; without a `frame` it says nothing of the ledger."""
+def document(
+    look: Look,
+    around: PageAround,
+    name: str,
+    *body: Node,
+    frame: Frame | None,
+    count: Node = None,
+    scripts: Sequence[str] = (),
+) -> bytes:
+    """A page as a whole; without a `frame` it says nothing of the ledger. `scripts` are modules of this page alone."""
     return rendered(
         h.html(lang="en", data_theme=look.theme)[
             h.head[
@@ -59,6 +67,7 @@ def document(look: Look, around: PageAround, name: str, *body: Node, frame: Fram
                 h.link(rel="stylesheet", href="tokens.css"),
                 h.link(rel="stylesheet", href="page.css"),
                 frame is not None and h.script(src="page.js", defer=True),
+                [h.script(src=name, type="module") for name in scripts],
             ],
             h.body[
                 h.a(".skip", href="#main")["Skip to the page"],
@@ -66,7 +75,7 @@ def document(look: Look, around: PageAround, name: str, *body: Node, frame: Fram
                 _top(look, frame),
                 frame is not None and _filters(look, around, frame, count),
                 h.main(id="main")[h.div(".wrap")[_banners(look, around, frame), *body]],
-                _bottom(around, frame),
+                _bottom(look, around, frame),
             ],
         ]
     )
@@ -212,7 +221,7 @@ def _left_out(frame: Frame) -> Element:
     )
 
 
-def _bottom(around: PageAround, frame: Frame | None) -> Element:
+def _bottom(look: Look, around: PageAround, frame: Frame | None) -> Element:
     """What this page can be held to."""
     parts: list[Node] = []
     if frame is not None:
@@ -222,7 +231,7 @@ def _bottom(around: PageAround, frame: Frame | None) -> Element:
             parts.append(
                 h.span[
                     "head ",
-                    h.span(".mono")[frame.head.hash.hex()[:12]],
+                    h.a(".mono", href=look.href("proof"))[frame.head.hash.hex()[:12]],
                     f" · event {frame.head.seq:,}, {when(frame.head.at_us, frame.now_us, around.zone)}",
                 ]
             )
@@ -246,7 +255,9 @@ def _keys() -> Element:
         found.append(h.span[[[h.kbd[key], " "] for key in keys.split()], what])
     return h.span(".keys", id="keys", hidden=True)[
         found,
-        h.span[h.kbd["g"], " ", h.kbd["s"], " ", h.kbd["e"], " ", h.kbd["b"], " ", h.kbd["g"], " pages"],
+        h.span[
+            h.kbd["g"], " ", h.kbd["s"], " ", h.kbd["e"], " ", h.kbd["b"], " ", h.kbd["g"], " ", h.kbd["p"], " pages"
+        ],
         h.button(type="button", id="keys-switch")["keys on"],
     ]
 

@@ -17,6 +17,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from tallygate.attest import VERIFIER
 from tallygate.core.authority import Authority, Loosening, locked
 from tallygate.core.chosen import TODAY, Span, span_named
 from tallygate.core.errors import (
@@ -28,6 +29,7 @@ from tallygate.core.errors import (
     UsersOnly,
     present,
 )
+from tallygate.core.proof import Mark
 from tallygate.core.text import cleaned
 from tallygate.core.typed import typed_amount
 from tallygate.entrypoints.page.budgets import REASON_MAX, budgets_page
@@ -38,6 +40,7 @@ from tallygate.entrypoints.page.gate import gate_page
 from tallygate.entrypoints.page.look import Look, look_of
 from tallygate.entrypoints.page.now import now_page
 from tallygate.entrypoints.page.parts import title
+from tallygate.entrypoints.page.proof import proof_page
 from tallygate.entrypoints.page.session import session_page
 from tallygate.entrypoints.page.sessions import sessions_page
 from tallygate.entrypoints.page.spend import spend_page
@@ -50,12 +53,22 @@ from tallygate.operations.views.gate import GateWanted, Listed, gate
 from tallygate.operations.views.limits import limits, named
 from tallygate.operations.views.now import now, to_do
 from tallygate.operations.views.overview import session_called, show_session
+from tallygate.operations.views.proof import envelopes_after, events_after, proof_of, public_keys
 from tallygate.operations.views.session_list import Order, sessions_of
 from tallygate.operations.views.spend import SPLITS, spend
 from tallygate.reports.usage import By
 
-_STATIC = {"tokens.css": "text/css", "page.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_SCRIPT = "text/javascript"
+_STATIC = {
+    "tokens.css": "text/css",
+    "page.css": "text/css",
+    "page.js": _SCRIPT,
+    "proof.js": _SCRIPT,
+    "icon.svg": "image/svg+xml",
+}
 _HTML = "text/html; charset=utf-8"
+_LINES = "application/jsonl; charset=utf-8"
+_STORED = ("events", "envelopes", "envelope.json", "keys.json")
 _FIELDS_MAX = 20
 
 
@@ -75,6 +88,7 @@ class Pages:
     authority: Authority
     door: PageDoor
     is_installed: bool
+    anchor: Callable[[], Mark | None] = lambda: None
 
     def now(self, look: Look, _: Span) -> Shown:
         """What is so now; the days that are chosen are those of other pages."""
@@ -118,6 +132,31 @@ class Pages:
             look, self.around, seen, percents, form=self.door.form, done=done, fault=fault, reason=reason
         )
         return Shown(body, 200 if fault is None else 400)
+
+    def proof(self, look: Look, _: Span) -> Shown:
+        """What the ledger is held against, and what the browser checks by itself."""
+        with self.rt.reading():
+            view, around = proof_of(self.rt, look.other.get("after")), frame(self.rt)
+        return Shown(proof_page(look, self.around, around, view, self.anchor()))
+
+    def stored(self, name: str, query: Mapping[str, str]) -> Response:
+        """Stored bytes for the browser's own check, in pieces, or to be kept."""
+        row, after = query.get("after", "0")[:18], query.get("after")
+        try:
+            if name == "events":
+                return Response(events_after(self.rt, int(row) if row.isdecimal() else 0), media_type=_LINES)
+            if name == "envelopes":
+                return Response(envelopes_after(self.rt, after), media_type=_LINES)
+            if name == "keys.json":
+                return Response(public_keys(self.rt), media_type="application/json")
+            with self.rt.reading() as reader:
+                each = reader.attestation(query.get("id", ""))
+        except TallygateError as fault:
+            return Response(f"{fault.message}\n", 503, media_type="text/plain")
+        if each is None or each.envelope is None:
+            return Response("no envelope has that id\n", 404, media_type="text/plain")
+        kept = {"content-disposition": f'attachment; filename="{each.attestation_id}.json"'}
+        return Response(each.envelope, media_type="application/json", headers=kept)
 
     def raised(self, look: Look, span: Span, given: Mapping[str, str]) -> Shown:
         """Raise a limit as its user has read it, or say why it stays as it is."""
@@ -186,6 +225,9 @@ def page_app(pages: Pages, file: DoorFile) -> ASGIApp:
         Route(f"{base}budgets", partial(_page, pages, "budgets", pages.budgets), methods=["GET"]),
         Route(f"{base}budgets", partial(_raise, pages), methods=["POST"]),
         Route(f"{base}gate", partial(_page, pages, "gate", pages.gate)),
+        Route(f"{base}proof", partial(_page, pages, "proof", pages.proof)),
+        *(Route(f"{base}{name}", partial(_stored, pages, name)) for name in _STORED),
+        Route(f"{base}verify.mjs", _content(VERIFIER.read_bytes(), _SCRIPT)),
         Route(f"{base}session", partial(_page, pages, "session", pages.session)),
     ]
     return Fence(Starlette(routes=routes), pages.door)
@@ -195,6 +237,10 @@ async def _page(pages: Pages, name: str, make: Callable[[Look, Span], Shown], re
     look = look_of(name, dict(request.query_params))
     body, status = await run_in_threadpool(pages.shown, look, make)
     return Response(body, status, media_type=_HTML)
+
+
+async def _stored(pages: Pages, name: str, request: Request) -> Response:
+    return await run_in_threadpool(pages.stored, name, dict(request.query_params))
 
 
 async def _live(pages: Pages, _: Request) -> Response:
@@ -279,5 +325,8 @@ async def _to(address: str, _: Request) -> Response:
 
 
 def _static(name: str, kind: str) -> Callable[[Request], Response]:
-    content = (files(__package__) / "static" / name).read_bytes()
+    return _content((files(__package__) / "static" / name).read_bytes(), kind)
+
+
+def _content(content: bytes, kind: str) -> Callable[[Request], Response]:
     return lambda _: Response(content, media_type=kind)

@@ -40,6 +40,10 @@ SELECT_OF_SESSION = (
     " LIMIT :limit"
 )
 SELECT_NEWEST = f"SELECT {_ATTESTED} FROM attestation WHERE tenant = :tenant ORDER BY id DESC LIMIT :limit"
+SELECT_OLDER = (
+    f"SELECT {_ATTESTED} FROM attestation WHERE tenant = :tenant AND id < ifnull((SELECT id FROM attestation"
+    " WHERE tenant = :tenant AND attestation_id = :than), 9223372036854775807) ORDER BY id DESC LIMIT :limit"
+)
 SELECT_ONE = f"SELECT {_ATTESTED} FROM attestation WHERE tenant = :tenant AND attestation_id = :attestation_id"
 SELECT_ATTESTATIONS_CALLED = (
     "SELECT attestation_id FROM attestation WHERE tenant = :tenant"
@@ -63,6 +67,7 @@ SELECT_ABOUT = (
     "SELECT id, seq, at_us, body, hash FROM event WHERE tenant = :tenant"
     " AND id >= :from AND instr(body, CAST(:part AS BLOB)) > 0 ORDER BY id"
 )
+SELECT_PIECE = "SELECT id, seq, body, hash FROM event WHERE id > :row AND tenant = :tenant ORDER BY id LIMIT :limit"
 SELECT_BASIS = "SELECT basis FROM price WHERE tenant = :tenant AND price_id = :price_id"
 SELECT_KEY = "SELECT 1 FROM signing_key WHERE tenant = :tenant AND keyid = :keyid"
 SELECT_KEYS = "SELECT keyid, public, seq, at_us FROM signing_key WHERE tenant = :tenant ORDER BY seq"
@@ -87,6 +92,10 @@ class AttestReads(Statements):
     def attestations(self, limit: int) -> list[StoredAttestation]:
         """Attestations, the youngest first."""
         return [StoredAttestation(*row) for row in self._all(SELECT_NEWEST, limit=limit)]
+
+    def attestations_older(self, than: str | None, limit: int) -> list[StoredAttestation]:
+        """Those before one, or the youngest, in the same order."""
+        return [StoredAttestation(*row) for row in self._all(SELECT_OLDER, than=than, limit=limit)]
 
     def attestations_of(self, session_id: str, limit: int = 1000) -> list[StoredAttestation]:
         """Those of a session, the youngest first, signed or due."""
@@ -121,6 +130,10 @@ class AttestReads(Statements):
         first = 0 if since_us is None else self.place_at("event", since_us)
         for row in self._execute(SELECT_ABOUT, {"tenant": self.tenant, "part": part, "from": first}):
             yield self._event(*row)
+
+    def events_from(self, row: int, limit: int) -> Iterator[tuple[int, int, bytes, bytes]]:
+        """The next events after a row of the file: row, number, bytes and hash."""
+        yield from self._execute(SELECT_PIECE, {"tenant": self.tenant, "row": row, "limit": limit})
 
     def _event(self, number: int, seq: int, at_us: int, body: bytes, digest: bytes) -> JournalEvent:
         before = self._one(SELECT_BEFORE, id=number)

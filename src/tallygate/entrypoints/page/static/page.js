@@ -1,7 +1,7 @@
 /* Tallygate page: keys, and figures that follow the ledger. Every page works without it. */
 "use strict";
 (() => {
-  const PAGES = { n: "now", s: "spend", e: "sessions", b: "budgets", g: "gate" };
+  const PAGES = { n: "now", s: "spend", e: "sessions", b: "budgets", g: "gate", p: "proof" };
   const state = (page) => {
     const kept = new URLSearchParams();
     const here = new URLSearchParams(location.search);
@@ -46,7 +46,7 @@
 
   /* live: what changed is fetched as the same page, and only its main part is put in place */
   const live = document.getElementById("live");
-  if (!live || !window.EventSource) return;
+  if (!live || !window.EventSource || document.getElementById("verify")) return; /* a check goes on as it began */
   let asked = false, last = 0;
   const follow = async () => {
     asked = false;
