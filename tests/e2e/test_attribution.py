@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.checking import assert_counted
 from tests.e2e.driving import Machine
-from tests.e2e.programs import ClaudeCode, Codex, write
+from tests.e2e.programs import ClaudeCode, Codex, OpenCode, write
 from tests.e2e.wire import Tokens, Tool, Turn
 
 from tallygate.core.attribution import shares
@@ -22,7 +22,7 @@ from tallygate.ledger.rows import served_in
 
 pytestmark = pytest.mark.e2e
 
-CLAUDE, CODEX = ClaudeCode(), Codex()
+CLAUDE, CODEX, OPENCODE = ClaudeCode(), Codex(), OpenCode()
 SERVER = Path(__file__).with_name("shop_server.py")
 NANOS = 10**9
 Make = Callable[..., Machine]
@@ -146,3 +146,53 @@ def test_a_server_whose_budget_is_spent_is_refused_and_the_work_goes_on(machine:
     assert [each.ok for each in asked] == [True, False]
     assert "MCP server shop" in asked[1].result
     assert (here.work / "marks").read_text().split() == ["ran"]
+
+
+def test_codex_s_responses_that_serve_a_server_have_their_share_of_the_bill(machine: Make) -> None:
+    here = machine(
+        CODEX,
+        [
+            Turn("Asking.", (Tool("look", {"what": "shelves"}, "mcp__shop"),), used(1)),
+            Turn("Working.", (CODEX.shell("echo ran >> marks"),), used(2)),
+            Turn("Done.", tokens=used(3)),
+        ],
+    )
+    with (here.home / ".codex" / "config.toml").open("a", encoding="utf-8") as file:
+        file.write(f'\n[mcp_servers.shop]\ncommand = "{sys.executable}"\nargs = ["{SERVER}"]\n')
+    here.init()
+    run = here.run()
+    assert (run.code, run.seen.said) == (0, "Done."), run.shown()
+    assert_counted(here)
+    main = [each.dollars for each in here.api.of_kind("main")]
+    found = of_servers(here)
+    # All of the response that asks it, and half of the one that reads its answer and calls the shell.
+    assert found["shop"] == pytest.approx(main[0] + main[1] / 2, abs=Decimal(2) / NANOS)
+    assert sum(found.values()) == here.api.dollars()
+
+
+def test_opencode_s_subagents_have_their_shares_of_the_bill(machine: Make) -> None:
+    tasks = {"TASK-ONE": "general", "TASK-TWO": "explore"}
+    start = tuple(
+        Tool("task", {"description": task, "prompt": f"{task} please", "subagent_type": kind})
+        for task, kind in tasks.items()
+    )
+    here = machine(
+        OPENCODE,
+        [Turn("Delegating.", start, used(1)), Turn("Done.", tokens=used(2))],
+        agents={
+            "TASK-ONE": [
+                Turn("Looking.", (OPENCODE.shell("echo ran >> marks"),), used(3)),
+                Turn("Seen.", tokens=used(4)),
+            ],
+            "TASK-TWO": [Turn("Read.", tokens=used(5))],
+        },
+    )
+    here.init()
+    run = here.run()
+    assert run.code == 0, run.shown()
+    assert_counted(here)
+    assert costs(here, "agent_type") == {
+        None: billed(here, "main"),
+        "general": billed(here, "TASK-ONE"),
+        "explore": billed(here, "TASK-TWO"),
+    }

@@ -182,3 +182,10 @@ def test_hooks_that_wait_for_trust_are_named_on_the_first_screen(run, home, term
     shown = run().stdout
     assert "Codex skips the hooks of Tallygate until you trust them" in shown
     assert "open /hooks and trust the hooks of Tallygate." in shown
+
+
+def test_before_there_is_a_ledger_the_status_line_says_that_nothing_is_counted_yet(run, home):
+    said = run("statusline").stdout
+    assert said.startswith("tallygate: Nothing is counted yet: the ledger ")
+    assert "does not exist" in said
+    assert "hook" not in said

@@ -144,7 +144,7 @@ class SqliteLedger:
             log.warning("%s It was thrown away with its folder, and a variable names it: it begins anew.", gone.message)
         if not making:
             raise LedgerMissing(
-                f"The ledger {self.path} {'is empty' if empty else 'does not exist'}, and a hook makes none.",
+                f"Nothing is counted yet: the ledger {self.path} {'is empty' if empty else 'does not exist'}.",
                 hint="Start the client again, whose server makes one, or run: tallygate init",
             )
         return ()
