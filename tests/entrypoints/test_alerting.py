@@ -8,15 +8,16 @@ import socket
 import sys
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
-from tests.world import make_world
+from tests.world import NANOS, make_world
 
 from tallygate.core.alerts import LEASE_US, AlertRule
 from tallygate.core.costing import Tokens
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.entrypoints import alerting
 from tallygate.operations.alerts import alerts_failed, tell_due
 from tallygate.operations.gate.record import UsageReport, record_usage
@@ -289,3 +290,15 @@ def test_of_an_answer_only_its_status_is_read(world, spent):
         assert alerting.telling({})(alert_of(world, rule)) is None
         thread.join()
     assert sent == []
+
+
+def test_a_limit_that_is_past_its_threshold_before_a_step_begins_it_is_told_once(world, spent):
+    rule = BudgetRule(BudgetScope.USER, NANOS, period="day")
+    world = world.with_runtime(rules=(rule, replace(rule, limit=2 * NANOS, period="5h")))
+    told = Told()
+    alert = AlertRule((40, 80), run=("tell",), scope=BudgetScope.USER)
+    tell_due(world.rt, [alert], told)
+    assert [(percent, name.split(":")[2]) for percent, name in told.told] == [(80, "day"), (40, "5h")]
+    world.ask(world.start("5"), 1)
+    tell_due(world.rt, [alert], told)
+    assert len(told.told) == 2, "nor again once a step has begun it"

@@ -11,9 +11,12 @@ from dataclasses import replace
 
 from tallygate.core.alerts import NEWS_US, AlertMark, AlertRule, DueAlert, due, is_due
 from tallygate.core.gate.answers import GateAnswer
+from tallygate.core.gate.rules import NEVER, SESSION
+from tallygate.core.model import Budget
 from tallygate.core.text import cleaned
 from tallygate.core.words import Action
 from tallygate.ledger.port import Reader
+from tallygate.operations.budgets.to_come import has_begun, windows_to_come
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.overview import list_budgets
 
@@ -56,11 +59,23 @@ def alerts_failed(rt: Runtime, limit: int = 5) -> list[AlertMark]:
 def _due(rt: Runtime, rules: Sequence[AlertRule]) -> list[DueAlert]:
     budgets = list_budgets(rt, limit=BUDGETS_LOOKED_AT)
     with rt.reading() as reader:
+        budgets += _to_come(rt, reader, budgets)
         stopped = (
             _stopped(reader, rt.services.clock_us() - NEWS_US) if any(100 in rule.at for rule in rules) else frozenset()
         )
         marks = reader.alert_marks([budget.name for budget in budgets])
     return due(rules, budgets, stopped, marks, rt.services.clock_us())
+
+
+def _to_come(rt: Runtime, reader: Reader, budgets: Sequence[Budget]) -> list[Budget]:
+    """Windows that no step has begun: work that nobody gated may have passed their thresholds already.
+
+    Those that reach back without end would be summed over everything at each look, and wait for their first step.
+    """
+    now_us = rt.services.clock_us()
+    rules = [each for each in rt.workspace.rules if each.period not in (NEVER, SESSION)]
+    waiting = [rule for rule in rules if not has_begun(rule, budgets, now_us)]
+    return [window for rule in waiting for window in windows_to_come(rt, reader, rule)]
 
 
 def _stopped(reader: Reader, from_us: int) -> frozenset[str]:

@@ -53,17 +53,18 @@ def test_before_the_first_session_the_budgets_of_the_settings_are_told(run, home
     place = home / ".config" / "tallygate"
     place.mkdir(parents=True)
     (place / "config.toml").write_text(
+        'time_zone = "Europe/Paris"\n'
         '[[budget]]\nscope = "session"\nlimit_usd = 5\n'
         '[[budget]]\nscope = "user"\nperiod = "day"\nlimit_usd = 20\n'
         '[[budget]]\nscope = "user"\nperiod = "never"\nlimit_tokens = 10\n'
     )
     told = run("budget", "list").stdout
-    assert told.startswith("No budgets yet; the next session brings these:\n")
+    assert told.startswith("The next session begins these:\n")
     assert "Limit: " not in told, "each limit is listed once"
     assert [line.split() for line in told.splitlines()[-3:]] == [
         ["session", "$5.00", "a", "session", "-"],
         ["day", "$20.00", "a", "day", "$0.00", "spent,", "$20.00", "left"],
-        ["never-tokens", "10", "tokens", "in", "all", "-"],
+        ["never-tokens", "10", "tokens", "in", "all", "0", "tokens", "spent,", "10", "tokens", "left"],
     ]
 
 
@@ -333,3 +334,15 @@ def test_after_the_raise_of_an_ended_session_its_clients_own_command_goes_on(
         run("sync")
     made.end(session_id)
     assert f"The session has ended. {goes_on}" in run("budget", "raise", session_id, "1").stdout
+
+
+def test_a_limit_s_name_raises_the_budget_that_runs_for_it_or_says_what_does(run, run_json, made, home):
+    place = home / ".config" / "tallygate"
+    place.mkdir(parents=True)
+    (place / "config.toml").write_text(
+        '[[budget]]\nscope = "session"\nlimit_usd = 5\n[[budget]]\nscope = "user"\nperiod = "day"\nlimit_usd = 20\n'
+    )
+    refused = run("budget", "raise", "day", "5")
+    assert refused.exit_code == 3
+    assert "No budget of day runs yet. `tallygate budget set day AMOUNT`" in refused.stderr.replace("\n", " ")
+    assert "sessions list" in run("budget", "raise", "session", "5").stderr

@@ -21,7 +21,7 @@ from tallygate.core.words import Action, ActorType, BudgetMode
 from tallygate.operations.hooks import answer_hook
 from tallygate.operations.usage.again import fill
 from tallygate.operations.usage.ingest import FileReading, ingest
-from tallygate.operations.views.history import names_like, spent_on_rule
+from tallygate.operations.views.history import names_like, so_far, spent_on_rule
 
 SECOND = 1_000_000
 CENT = NANOS // 100
@@ -335,3 +335,20 @@ def test_a_window_that_counted_along_and_one_that_begins_late_agree(tmp_path_fac
     problems = world.problems()
     world.ledger.close()
     assert not problems
+
+
+def test_what_counts_already_is_told_in_the_unit_of_a_limit_as_its_budget_then_begins(world):
+    world = world.with_runtime(rules=())
+    begin(world)
+    respond(world, "a", 10)
+    day = BudgetRule(BudgetScope.USER, 1, unit="tokens", period="day")
+    rules = (day, replace(day, period="5h"), replace(day, scope=BudgetScope.MODEL, match="dear"))
+    told = {rule: spent_on_rule(world.rt, rule, UTC) for rule in rules}
+    assert told == so_far(world.rt, rules, UTC)
+    assert all(told.values())
+    world = world.with_runtime(rules=rules)
+    hook(world, Moment.TOOL, "t1", tool="Bash", tool_use_ids=("t1",))
+    with world.ledger.reading() as reader:
+        begun = [each.spent for each in reader.budgets(9) if (each.scope, each.period) == ("user", "day")]
+    assert begun == [told[day]]
+    assert so_far(world.rt, (day,), UTC) == {}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from tallygate.core.costing import Split
-from tallygate.core.errors import InvalidArgument, present
-from tallygate.core.gate.rules import NAMED, BudgetRule, BudgetScope
+from tallygate.core.errors import InvalidArgument, NotFound, present
+from tallygate.core.gate.rules import NAMED, BudgetRule, BudgetScope, rolling_us
 from tallygate.core.gate.wording import amounts_of, budget_name
 from tallygate.core.model import OF_SETTINGS, Budget, LimitChange, unit_number
 from tallygate.core.moments import iso
@@ -25,9 +26,10 @@ from tallygate.entrypoints.cli.plans import plan_json, say_plans
 from tallygate.entrypoints.cli.program import STOPPED, Commands, Program, pass_program
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.budgets.of_settings import ADVICE, unbound
+from tallygate.operations.budgets.to_come import has_begun
 from tallygate.operations.plan import plans_standing
 from tallygate.operations.runtime import Runtime, in_tenant, tenant_id, wherever
-from tallygate.operations.views.history import spent_lately
+from tallygate.operations.views.history import so_far
 from tallygate.operations.views.overview import (
     beside,
     find_budget,
@@ -37,10 +39,10 @@ from tallygate.operations.views.overview import (
     session_called,
     splits_of,
 )
-from tallygate.reports.usage import By, UsageLine
 from tallygate.settings import Settings
 
 _REASON_MAX = 500
+_BUDGETS_LOOKED_AT, _NAMED_MAX = 400, 5
 _tenant = click.option("--tenant", metavar="ID", help="Budgets of this tenant: a customer or team that is kept apart.")
 
 
@@ -65,7 +67,8 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
         own = own_changes(rt, [each.name for each in own_limits(settings)])
         with rt.reading() as reader:
             plans = plans_standing(rt, reader, rt.services.clock_us())
-        spent = {} if found else spent_lately(rt, zone_of(shown_zone(settings)))
+        ours = [each.rule for each in own_limits(settings) if isinstance(each.rule, BudgetRule)]
+        spent = {} if as_json else so_far(rt, [*ours, *rt.workspace.rules], zone_of(shown_zone(settings)))
     if as_json:
         theirs = {each.budget_id: [c.stated() for c in changes if c.budget_id == each.budget_id] for each in found}
         listed = [
@@ -93,15 +96,17 @@ def list_(program: Program, limit: int, as_json: bool, tenant: str | None) -> No
     else:
         rules = rt.workspace.rules
         mine = [each.rule for each in own_limits(settings)]
-        others = [rule for rule in rules if rule not in mine]
+        others = [
+            rule for rule in rules if not any(isinstance(own, BudgetRule) and _is_same(rule, own) for own in mine)
+        ]
         click.echo(
             "No budgets yet: a session brings its own."
             if not rules
-            else "No budgets yet; the next session brings:"
+            else "Limits that the next session begins:"
             if others
-            else "No budgets yet; the next session brings these:"
+            else "The next session begins these:"
         )
-        for text in limits_to_come(others, (), spent):
+        for text in limits_to_come(others, (), spent, rt.services.clock_us()):
             click.echo(text)
     if not as_json:
         zone = shown_zone(settings)
@@ -125,30 +130,35 @@ def _beside_settings(budget: Budget) -> str | None:
     return f"{output.short_id(budget.name)}: {more} {word} the settings' {theirs}"
 
 
+def _is_same(one: BudgetRule, other: BudgetRule) -> bool:
+    """Whether two rules are one limit: a file says nothing of the time zone that the settings give to all."""
+    return replace(one, zone=other.zone, also=other.also) == other
+
+
 def limits_to_come(
-    rules: Sequence[BudgetRule], begun: Sequence[Budget], spent: Mapping[By, UsageLine]
+    rules: Sequence[BudgetRule], begun: Sequence[Budget], spent: Mapping[BudgetRule, int], now_us: int
 ) -> Iterator[str]:
     """Limits of the settings whose budgets have not begun: what was spent already counts once they do."""
-    there = {(each.scope, each.period) for each in begun}
     for rule in rules:
-        if (rule.scope, rule.period) in there:
+        if has_begun(rule, begun, now_us):
             continue
         limit = format_amount(rule.limit, rule.unit)
         told = f"{limit} in all" if rule.period == "never" else f"{limit} a {rule.period}"
+        if rolling_us(rule.period) is not None:
+            told = f"{limit} in {rule.period.removesuffix('h')} hours"
         what = "" if rule.match is None else f" for {output.safe(rule.match)}"
         warns = ", which only warns" if rule.mode is BudgetMode.SOFT else ""
         stands = _used_of(rule, spent)
-        yield f"Limit: {told}{warns}: {', '.join(stands)}." if stands else f"Limit: {told}{what}{warns}."
+        yield f"Limit: {told}{what}{warns}{': ' if stands else ''}{', '.join(stands)}."
 
 
-def _used_of(rule: BudgetRule, spent: Mapping[By, UsageLine]) -> tuple[str, str] | None:
-    """What is spent of a limit for everything, and what is left or over; None where that was not added up."""
-    known = {by.value: line.whole.nanos for by, line in spent.items()}
-    if rule.scope != BudgetScope.USER or rule.match is not None or rule.unit != "USD" or rule.period not in known:
-        return None
-    used = known[rule.period]
+def _used_of(rule: object, spent: Mapping[BudgetRule, int]) -> tuple[str, ...]:
+    """What is spent of a limit, and what is left or over; nothing where that was not added up."""
+    if not isinstance(rule, BudgetRule) or (used := spent.get(rule)) is None:
+        return ()
     over = used - rule.limit
-    return f"{format_amount(used)} spent", f"{format_amount(over)} over" if over > 0 else f"{format_amount(-over)} left"
+    shown, rest = format_amount(used, rule.unit), format_amount(abs(over), rule.unit)
+    return f"{shown} spent", f"{rest} {'over' if over > 0 else 'left'}"
 
 
 def _say_bindings(settings: Settings) -> None:
@@ -163,7 +173,7 @@ def _say_bindings(settings: Settings) -> None:
             click.echo(f"  {told}")
 
 
-def _say_own(settings: Settings, spent: Mapping[By, UsageLine]) -> None:
+def _say_own(settings: Settings, spent: Mapping[BudgetRule, int]) -> None:
     """The limits of the user's settings file, with the names that `budget set` and `remove` take.
 
     Before budgets of them run, `spent` says what they have to count already.
@@ -171,12 +181,12 @@ def _say_own(settings: Settings, spent: Mapping[By, UsageLine]) -> None:
     limits = own_limits(settings)
     if not limits:
         return
-    stands = [_used_of(each.rule, spent) if isinstance(each.rule, BudgetRule) else None for each in limits]
+    stands = [_used_of(each.rule, spent) for each in limits]
     output.heading(f"Limits of {settings.paths.user_file}")
     output.table(
         output.words("NAME", [each.name for each in limits]),
         output.words("LIMIT", [each.told for each in limits], tight=False),
-        *([output.words("SO FAR", [each and ", ".join(each) for each in stands], tight=False)] if any(stands) else []),
+        *([output.words("SO FAR", [", ".join(each) or None for each in stands], tight=False)] if any(stands) else []),
     )
 
 
@@ -228,25 +238,50 @@ def check(program: Program, session_id: str, estimate: str | None, as_json: bool
 
 
 @budget.command("raise")
-@click.argument("budget_id", metavar="ID")
+@click.argument("budget_id", metavar="NAME|ID")
 @click.argument("amount")
 @reason_option
 @_tenant
 @pass_program
 def raise_(program: Program, budget_id: str, amount: str, reason: str, tenant: str | None) -> None:
-    """Add AMOUNT to the limit of budget ID, so that halted work can go on.
+    """Add AMOUNT to the limit of a budget that runs, so that halted work can go on.
 
-    A session's budget has the session's id. AMOUNT is of the budget's own currency, or a whole number of tokens or
-    calls.
+    A session's budget has the session's id. NAME is a limit of your settings file, such as `day`: what runs of it now is
+    raised. AMOUNT is of the budget's own currency, or a whole number of tokens or calls.
     """
     _check_number(amount)
     settings = program.settings()
     authority = program.authority(settings)
     with program.opened(settings) as app:
         rt = _home(app.runtime, budget_id, tenant)
-        found = find_budget(rt, budget_id)
+        found = _running(rt, settings, budget_id) or find_budget(rt, budget_id)
         added = typed_amount("AMOUNT", amount, found.unit)
         _say(rt, raise_budget(rt, found.budget_id, added, reason=cleaned(reason, _REASON_MAX), authority=authority))
+
+
+def _running(rt: Runtime, settings: Settings, name: str) -> Budget | None:
+    """The budget that runs now for a limit of the user's settings file; None where the name is none of its limits."""
+    rule = next((each.rule for each in own_limits(settings) if each.name == name), None)
+    if not isinstance(rule, BudgetRule):
+        return None
+    if rule.scope is BudgetScope.SESSION:
+        raise NotFound(
+            "Each session has a budget of its own, by its id.",
+            hint=f"`tallygate sessions list` shows them; `tallygate budget set {name} AMOUNT` is for all that come.",
+            code="unknown_budget",
+        )
+    now_us = rt.services.clock_us()
+    found = [each for each in list_budgets(rt, limit=_BUDGETS_LOOKED_AT) if has_begun(rule, [each], now_us)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = ", ".join(each.name for each in found[:_NAMED_MAX])
+        raise NotFound(f"Several budgets of {name} run: {names}.", hint="Give one of these.", code="unknown_budget")
+    raise NotFound(
+        f"No budget of {name} runs yet.",
+        hint=f"`tallygate budget set {name} AMOUNT` changes the limit for all that comes.",
+        code="unknown_budget",
+    )
 
 
 @budget.command("set")

@@ -14,7 +14,7 @@ from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound, SettingsError
 from tallygate.core.gate.rules import NAMED, SESSION, BudgetRule, BudgetScope, parse_period, scope_named, scope_words
 from tallygate.core.model import NO_REASON
-from tallygate.core.money import format_amount
+from tallygate.core.money import COUNTED, format_amount
 from tallygate.core.plan import PlanRule, PlanUnknown, minutes_named, percent, window_name
 from tallygate.core.text import cleaned
 from tallygate.core.typed import typed_amount, typed_limit, typed_percent
@@ -381,8 +381,6 @@ def _warnings(program: Program, settings: Settings, rule: BudgetRule | PlanRule)
             like = difflib.get_close_matches(str(rule.match), names, 1) or names[:_NAMES_SHOWN]
             known = output.listed([output.safe(name, 100) for name in like])
             yield f"no {scope_words(rule.scope)} on record is called {rule.match} (but {known}): it binds one to come."
-        if rule.unit != "USD":
-            return
         if rule.scope is not BudgetScope.SESSION:
             from tallygate.entrypoints.cli.sync import read_news
 
@@ -391,6 +389,8 @@ def _warnings(program: Program, settings: Settings, rule: BudgetRule | PlanRule)
             if spent is not None and spent >= rule.limit:
                 yield _passed(rule, spent)
                 return
+        if rule.unit != "USD":
+            return
         from tallygate.entrypoints.cli.init import surroundings
 
         where = surroundings(settings)
@@ -427,8 +427,10 @@ def _passed(rule: BudgetRule, spent: int) -> str:
     when = _SPANS.get(rule.period, f"in the last {rule.period.removesuffix('h')} hours")
     past = "more than" if spent > rule.limit else "all of"
     then = "the next step is stopped" if rule.mode is BudgetMode.HARD else "each step warns"
-    said = f"{format_amount(spent)} was spent {when} already, {past} the limit of {format_amount(rule.limit)}: {then}."
-    return f"{said} A limit above {format_amount(spent)} leaves something."
+    amount, limit = format_amount(spent, rule.unit), format_amount(rule.limit, rule.unit)
+    was = "were" if rule.unit in COUNTED else "was"
+    said = f"{amount} {was} spent {when} already, {past} the limit of {limit}: {then}."
+    return f"{said} A limit above {amount} leaves something."
 
 
 def _diff(document: Document, new: str) -> str:

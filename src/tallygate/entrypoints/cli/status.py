@@ -38,7 +38,7 @@ from tallygate.operations.budgets.of_settings import LooserSettings, recently_lo
 from tallygate.operations.lock_book import off_at_a_look, standing_now
 from tallygate.operations.plan import plans_standing
 from tallygate.operations.views import overview
-from tallygate.operations.views.history import Fitting, fitting, spent_lately
+from tallygate.operations.views.history import Fitting, fitting, so_far, spent_lately
 from tallygate.operations.views.overview import last_stops, list_budgets, standing
 from tallygate.operations.views.usage import Anomalies, what_is_open
 from tallygate.pricing.catalog import CatalogInfo
@@ -59,7 +59,9 @@ class _Seen:
 
     settings: Settings
     zone: str
+    now_us: int
     spent: Mapping[By, UsageLine]
+    counts_already: Mapping[BudgetRule, int]  # of limits whose budgets have not begun
     rules: Sequence[BudgetRule]
     windows: Sequence[Budget]
     plans: Sequence[PlanStanding]
@@ -136,7 +138,9 @@ def _look(program: Program, settings: Settings, zone: str, *, syncing: bool) -> 
             plans=plans,
             settings=settings,
             zone=zone,
+            now_us=now_us,
             spent=spent_lately(rt, zone_of(zone)),
+            counts_already=so_far(rt, rt.workspace.rules, zone_of(zone)),
             rules=rt.workspace.rules,
             windows=windows,
             over=[each for each in budgets if _is_over(each, now_us, zone)],
@@ -210,7 +214,7 @@ def _show_work(seen: _Seen) -> None:
     if seen.windows:
         click.echo()
         budget_table(seen.windows, [SURE] * len(seen.windows), seen.zone)
-    for text in limits_to_come(seen.rules, seen.windows, seen.spent):
+    for text in limits_to_come(seen.rules, seen.windows, seen.counts_already, seen.now_us):
         click.echo(text)
     say_plans(seen.plans, seen.zone)
     if seen.stands.open_sessions:

@@ -28,7 +28,10 @@ from tallygate.workspace import is_no_folder
 
 # A budget that has bound before may rest for so long while work goes on elsewhere, before that is told.
 REST_US = 30 * 24 * 3600 * 1_000_000
-ADVICE = "See how its scope and match are written: tallygate usage --by client, model or project shows the names."
+ADVICE = (
+    "See how its scope and match are written: tallygate usage --by client, model, project, agent, skill or mcp "
+    "shows the names."
+)
 
 
 _NAMES_NONE = {

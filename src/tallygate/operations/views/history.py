@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import tzinfo
 from operator import attrgetter
 
 from tallygate.core.attribution import is_named
-from tallygate.core.gate.rules import BudgetRule, BudgetScope, rolling_us, window_of
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.history import ENOUGH, LAST, EndedSession, JobSpread, Spread, jobs, spread
 from tallygate.core.proposals import ANEW_AFTER, ANEW_FOR, STOPPED_OF, Proposal, Proposals, is_due, proposals
 from tallygate.core.sums import UsageFilter, UsageSum
 from tallygate.core.words import SessionState, client_name
 from tallygate.ledger.port import Reader
+from tallygate.operations.budgets.to_come import has_begun, windows_to_come
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.overview import list_sessions
 from tallygate.operations.views.usage import UsageView, UsageWanted, folders_of, list_usage, project_name
@@ -22,6 +24,7 @@ from tallygate.reports.usage import By, UsageLine, period_of
 ENDED_AFTER_US = 60 * 60 * 1_000_000
 _YEAR_US = 366 * 86_400 * 1_000_000
 _ALL = 1_000_000
+_BUDGETS_LOOKED_AT = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,34 +80,26 @@ def spent_lately(rt: Runtime, zone: tzinfo) -> dict[By, UsageLine]:
 
 
 def spent_on_rule(rt: Runtime, rule: BudgetRule, zone: tzinfo) -> int | None:
-    """What counts by now against a limit of the settings, in nano-dollars; None where that is not told in dollars.
+    """What counts by now against a limit of the settings, in its unit: what a budget of it would begin with.
 
-    Of a limit for some work alone the responses of that are counted.
+    Of several projects that it means, each of which has a budget of its own, what the dearest has. None where it is
+    for sessions, or names nothing whose budget could be told from others.
     """
-    if rule.unit != "USD" or rule.scope in (BudgetScope.SESSION, BudgetScope.TENANT):
+    if rule.scope in (BudgetScope.SESSION, BudgetScope.TENANT):
         return None
-    now_us, length = rt.services.clock_us(), rolling_us(rule.period)
-    from_us = window_of(rule.period, now_us, zone).start_us if length is None else now_us - length
-    wanted = UsageWanted(from_us, now_us + 1)
-    match rule.scope:
-        case BudgetScope.AGENT | BudgetScope.SKILL | BudgetScope.MCP_SERVER if rule.match is not None:
-            return sum(
-                nanos
-                for name, nanos in _spent_for(rt, rule.scope, from_us, now_us + 1).items()
-                if is_named(name, rule.match)
-            )
-        case _ if rule.match is None:
-            whole = rule.scope in (BudgetScope.USER, BudgetScope.GLOBAL)
-            return _spent(rt, from_us, now_us + 1, zone).whole.nanos if whole else None
-        case BudgetScope.CLIENT:
-            wanted = replace(wanted, clients=(rule.match,))
-        case BudgetScope.MODEL:
-            wanted = replace(wanted, model=rule.match)
-        case BudgetScope.PROJECT:
-            wanted = replace(wanted, project=rule.match)
-        case _:
-            return None
-    return list_usage(rt, wanted, by=By.MODEL, zone=zone, limit=_ALL).total.whole.nanos
+    if rule.match is None and rule.scope not in (BudgetScope.USER, BudgetScope.GLOBAL, BudgetScope.MODEL):
+        return None
+    with rt.reading() as reader:
+        return max((each.spent for each in windows_to_come(rt, reader, rule, zone)), default=0)
+
+
+def so_far(rt: Runtime, rules: Iterable[BudgetRule], zone: tzinfo) -> dict[BudgetRule, int]:
+    """What counts already against each of these limits whose budgets have not begun, where that can be told."""
+    now_us = rt.services.clock_us()
+    with rt.reading() as reader:
+        begun = [*reader.budgets(_BUDGETS_LOOKED_AT), *reader.rolling_budgets()]
+    found = {rule: spent_on_rule(rt, rule, zone) for rule in rules if not has_begun(rule, begun, now_us)}
+    return {rule: spent for rule, spent in found.items() if spent is not None}
 
 
 _WHOM = {
