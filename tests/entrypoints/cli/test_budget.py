@@ -346,3 +346,10 @@ def test_a_limit_s_name_raises_the_budget_that_runs_for_it_or_says_what_does(run
     assert refused.exit_code == 3
     assert "No budget of day runs yet. `tallygate budget set day AMOUNT`" in refused.stderr.replace("\n", " ")
     assert "sessions list" in run("budget", "raise", "session", "5").stderr
+
+
+def test_a_session_that_has_only_asked_is_listed_with_the_model_that_it_asked_for(run, made):
+    session_id = made.session(1, model="unknown")
+    step = StatedStep(session_id=session_id, prompt_tokens=10, completion_tokens=1, tool_name="read", model="cheap")
+    authorize(made.app.runtime, step)
+    assert "cheap" in run("sessions", "list").stdout

@@ -246,8 +246,8 @@ def check(program: Program, session_id: str, estimate: str | None, as_json: bool
 def raise_(program: Program, budget_id: str, amount: str, reason: str, tenant: str | None) -> None:
     """Add AMOUNT to the limit of a budget that runs, so that halted work can go on.
 
-    A session's budget has the session's id. NAME is a limit of your settings file, such as `day`: what runs of it now is
-    raised. AMOUNT is of the budget's own currency, or a whole number of tokens or calls.
+    A session's budget has the session's id. NAME is a limit of your settings file, such as `day`: what runs of it now
+    is raised. AMOUNT is of the budget's own currency, or a whole number of tokens or calls.
     """
     _check_number(amount)
     settings = program.settings()

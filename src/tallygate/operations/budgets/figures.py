@@ -286,18 +286,12 @@ def _taken(call: Call) -> Amount:
     return Amount(nanos, tokens, 1)
 
 
-def used_model(reader: Reader, session: Session) -> str | None:
-    """The model a session spent most on, where nobody said at its start which it would be.
-
-    Before anything is spent it is the one that its last step was priced as.
-    """
+def used_model(reader: UsageReader, session: Session) -> str | None:
+    """The model a session spent most on, where nobody said at its start which it would be."""
     if session.model != UNKNOWN_MODEL:
         return None
     found = reader.usage_by_model(session.session_id, 1)
-    if found:
-        return found[0].label
-    last = reader.recent_calls(session.session_id, 2**62, 1)
-    return last[0].model_requested or None if last else None
+    return found[0].label if found else None
 
 
 ANCESTORS_MAX = 32

@@ -446,7 +446,7 @@ def line_of(rt: Runtime, reader: Reader, session: Session, unsure: Unsure) -> Se
         ),
         totals=totals,
         split=split.within(spent),
-        model=used_model(reader, session) or session.model,
+        model=used_model(reader, session) or _asked_model(reader, session),
     )
 
 
@@ -480,6 +480,14 @@ class StoppedRun:
     def answer(self) -> GateAnswer | None:
         """The refusal itself, as far as it was kept."""
         return None if self.call.reply is None else GateAnswer.from_json(self.call.reply)
+
+
+def _asked_model(reader: Reader, session: Session) -> str:
+    """The model a session was opened with; where nobody said and nothing is spent, the one its last step was for."""
+    if session.model != UNKNOWN_MODEL:
+        return session.model
+    last = reader.recent_calls(session.session_id, 2**62, 1)
+    return (last[0].model_requested if last else None) or session.model
 
 
 def last_stops(rt: Runtime) -> list[StoppedRun]:
