@@ -62,6 +62,7 @@ def test_it_shows_head_and_keys_and_never_says_verified(proving, page):
     assert "none is kept for this ledger" in shown.words
     assert "verifies" not in shown.words
     assert shown.words.count("verified") == 1
+    assert "</table>0" not in shown.text, "nothing waits to be signed, and nothing is said of it"
     assert "nothing here is verified until you do it" in shown.words
 
 

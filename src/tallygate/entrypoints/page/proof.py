@@ -75,7 +75,7 @@ def _attested(look: Look, around: PageAround, frame: Frame, view: ProofView) -> 
         )
     rows = [_row(look, around, frame, each) for each in view.attested]
     waiting = f"{plural(view.due, 'attestation')} to be signed: "
-    due = view.due and h.p(".foot")[waiting, command("tallygate attest list")]
+    due = view.due > 0 and h.p(".foot")[waiting, command("tallygate attest list")]
     more = view.older and h.p(".pad")[h.a(href=look.href(after=view.older))["Older ones"]]
     return section("Attestations", table("Attestations", _HEADS, rows, cards=True), due, more)
 
@@ -132,11 +132,12 @@ def _file() -> Element:
                 h.span(".note")["Read in this browser and sent nowhere; it takes script. A zip or an envelope."],
             ],
             h.input(id="bundle", type="file", accept=".zip,.json"),
-            h.p[
-                h.label(for_="bundle-key")["Public key, or its id, that you got another way"],
-                h.input(id="bundle-key", autocomplete="off", spellcheck="false"),
-            ],
         ],
+        h.div(".form.pad")[
+            h.label(for_="bundle-key")["Key or key id"],
+            h.input(id="bundle-key", autocomplete="off", spellcheck="false"),
+        ],
+        h.p(".foot")["The key is one that you got over another way; the one in the bundle proves nothing."],
         h.p(id="bundle-said", role="status", class_="say"),
         h.ul(".found", id="found-in-bundle"),
     )
