@@ -78,7 +78,9 @@ SURROUNDINGS_ALLOWED = {
 MEMORIES_ALLOWED = {
     "clients/client.py rule_text": "a file of the package",
     "clients/program.py programs": "what the package has",
+    "core/attribution.py _forms": "a pattern as clients may write it",
     "core/attribution.py served_by": "a tool's name taken apart",
+    "core/attribution.py servers_meant": "a tool's name taken apart",
     "core/costing.py basis_of": "the digest of a price",
     "core/gate/rules.py from_text": "rules as they stand in a session's row",
     "core/learning/calibration.py logarithm_micros": "logarithms of amounts",

@@ -81,7 +81,8 @@ def test_tools_come_together_the_same_way_in_any_grouping(a, b, c):
         ("mcp__my_server__a__b", Served("my_server", "a__b")),
         ("mcp__github", Served(None, "mcp__github")),
         ("mcp__github__", Served(None, "mcp__github__")),
-        ("mcp____tool", Served(None, "tool")),
+        ("mcp____tool", Served(None, "mcp____tool")),
+        ("mcp______ask", Served("_", "_ask")),
     ],
 )
 def test_a_tools_name_tells_its_server(written, served):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -16,7 +17,10 @@ NAME_MAX = 128
 SERVED_MAX = 16
 _MCP = "mcp__"
 _APART = "__"
-_SIGNS = re.compile(r"[^A-Za-z0-9_*?\[\]-]")
+# What clients write as `_` in the names of tools; a pattern's own signs may be meant as such, or not.
+_SIGNS = (re.compile(r"[^A-Za-z0-9_*?\[\]-]"), re.compile(r"[^A-Za-z0-9_-]"), re.compile(r"[^A-Za-z0-9_]"))
+_WIDE = re.compile("[\U00010000-\U0010ffff]")
+_ACCOUNTS = "claude.ai "
 
 
 class Served(NamedTuple):
@@ -56,10 +60,26 @@ def served_by(tool: str) -> Served | None:
     (Served(server='github', tool='create_issue'), Served(server=None, tool='Bash'))
     """
     if tool.startswith(_MCP):
-        server, apart, rest = tool.removeprefix(_MCP).partition(_APART)
-        if apart and (named := tool_of(server, rest)) is not None:
+        rest = tool.removeprefix(_MCP)
+        cut = rest.find(_APART, 1)  # a server's name may begin with both signs, and is never nothing
+        if cut > 0 and (named := tool_of(rest[:cut], rest[cut + 2 :])) is not None:
             return named
     return tool_of(None, tool)
+
+
+@lru_cache(maxsize=2048)
+def servers_meant(served: Served | None) -> tuple[str, ...]:
+    """The servers that a tool may be of, the one first that it is told under.
+
+    `mcp__a__b__c` is a tool of a server `a`, or one of a server `a__b`: a budget of either one binds it.
+
+    >>> servers_meant(Served("a", "b__c")), servers_meant(Served(None, "Bash"))
+    (('a', 'a__b'), ())
+    """
+    if served is None or served.server is None:
+        return ()
+    whole = f"{served.server}{_APART}{served.tool}"
+    return tuple(whole[:cut] for cut in range(len(served.server), len(whole) - 2) if whole.startswith(_APART, cut))
 
 
 def tool_of(server: str | None, tool: str) -> Served | None:
@@ -115,19 +135,40 @@ def shares(amount: int, served: Sequence[Served]) -> tuple[tuple[Served | None, 
 
 
 def is_named(name: str, pattern: str) -> bool:
-    """Whether a pattern means a name of an agent, a skill or a server, whichever way they write large letters.
+    """Whether a pattern means a name of an agent, a skill or a server, whichever way they write letters.
 
     A server's name stands in the names of tools without signs: `my server` is `my_server` there.
     """
-    plain = _SIGNS.sub("_", pattern)
-    return any(fnmatchcase(name.casefold(), each.casefold()) for each in (pattern, plain))
+    written = _folded(name)
+    return any(fnmatchcase(written, each) for each in _forms(pattern))
+
+
+def _folded(text: str) -> str:
+    """A name without a difference in how its letters are written: large or small, of one sign or of two."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
+
+
+@lru_cache(maxsize=256)
+def _forms(pattern: str) -> tuple[str, ...]:
+    """A pattern as it is written, and as clients write what it means into the names of tools.
+
+    Some keep the dash, some write a sign beyond the first 65,536 as two.
+    """
+    found = [pattern]
+    for form in ("NFC", "NFD"):
+        text = unicodedata.normalize(form, pattern)
+        found += [signs.sub("_", each) for signs in _SIGNS for each in (text, _WIDE.sub("__", text))]
+    if pattern.casefold().startswith(_ACCOUNTS):
+        # Servers of the user's account are written without double ones.
+        found += [re.sub("_+", "_", each).strip("_") for each in found[1:]]
+    return tuple(dict.fromkeys(map(_folded, found)))
 
 
 def is_of_server(served: Served, pattern: str) -> bool:
     """Whether a tool is one of a server that a pattern means, or may be."""
     if served.server is None:
         return False
-    return served == OTHERS or is_named(served.server, pattern)
+    return served == OTHERS or any(is_named(each, pattern) for each in servers_meant(served))
 
 
 def share_of_servers(amount: int, served: Sequence[Served], pattern: str) -> int:

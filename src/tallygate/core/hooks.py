@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import field
 from enum import StrEnum
 
-from tallygate.core.attribution import MadeFor, label, served_by
+from tallygate.core.attribution import MadeFor, label, served_by, servers_meant
 from tallygate.core.costing import Tokens
 from tallygate.core.guard.fence import Reach
 from tallygate.core.values import value
@@ -173,8 +173,7 @@ class HookEvent:
         own = None if self.agent_id is None else label(self.agent_type)
         tool = None if self.tool is None else served_by(self.tool)
         agents = tuple(each for each in (own, self.starts_type) if each is not None)
-        server = self.server or (None if tool is None else tool.server)
-        servers = () if server is None else (server,)
+        servers = servers_meant(tool) if self.server is None else (self.server,)
         return MadeFor(agents, () if self.skill is None else (self.skill,), servers)
 
     @property

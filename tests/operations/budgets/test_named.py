@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.reading_rules import Rule
 from tests.world import NANOS, hook_event, make_world
 
-from tallygate.core.attribution import Served, together
+from tallygate.core.attribution import Served, served_by, together
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.hooks import Moment
@@ -152,6 +152,43 @@ def test_what_a_name_has_booked_and_a_larger_cost_never_add_up_to_more_than_its_
     for cents, served in ((30, (ISSUE,)), (30, (ISSUE, BASH)), (90, together((ISSUE, BASH, SEARCH)))):
         respond(world, "c", cents, served=served)
         assert spent(world)["github"] == 30
+
+
+@pytest.mark.parametrize(
+    ("name", "tool"),
+    [
+        ("my__srv", "mcp__my__srv__ask"),
+        ("my", "mcp__my__srv__ask"),
+        ("größe", "mcp__gr__e__ask"),
+        ("gro\u0308ße", "mcp__gr__e__ask"),
+        ("größe", "mcp__gro__e__ask"),
+        ("日本", "mcp______ask"),
+        ("a_", "mcp__a___ask"),
+        ("\U0001f680", "mcp______ask"),
+        ("\U0001f680", "mcp_____ask"),
+        ("my-srv", "mcp__my_srv__ask"),
+        ("my[1]", "mcp__my_1___ask"),
+        ("claude.ai Größe (x)", "mcp__claude_ai_Gr_e_x__ask"),
+    ],
+)
+def test_a_server_is_bound_however_its_name_is_written_into_those_of_its_tools(world, name, tool):
+    world = world.with_runtime(rules=(rule(BudgetScope.MCP_SERVER, name),))
+    begin(world)
+    respond(world, "c", 200, served=(served_by(tool),))
+    assert spent(world) == {name: 200}
+    assert hook(world, Moment.TOOL, "t1", tool=tool, tool_use_ids=("t1",)).stops
+    assert not hook(world, Moment.TOOL, "t2", tool="mcp__other__ask", tool_use_ids=("t2",)).stops
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("caf\u00e9", "cafe\u0301"), ("cafe\u0301", "caf\u00e9"), ("Straße", "STRASSE")]
+)
+def test_an_agent_is_bound_whichever_way_its_letters_are_written(world, name, told):
+    world = world.with_runtime(rules=(rule(BudgetScope.AGENT, name),))
+    begin(world)
+    respond(world, "a", 200, agent_id="a1", agent_type=told)
+    starts = {"tool": "Agent", "starts_agent": True, "starts_type": told}
+    assert hook(world, Moment.TOOL, "t1", tool_use_ids=("t1",), **starts).stops
 
 
 def test_a_server_is_stopped_whatever_stands_beside_its_tools(world):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from operator import attrgetter, itemgetter
 
-from tallygate.core.attribution import MadeFor
+from tallygate.core.attribution import MadeFor, servers_meant
 from tallygate.core.errors import present
 from tallygate.core.gate import lifecycle
 from tallygate.core.gate.rules import NAMED, BudgetScope, applies_to_model, applies_to_step, rules_of, weighed_in
@@ -428,7 +428,7 @@ def _is_for_the_same(before: State, after: State) -> bool:
 
 def made_for_row(row: ObservedUsage) -> MadeFor:
     """Whom a response was made for, as rules that bind steps ask for it."""
-    servers = tuple(each.server for each in row.served if each.server is not None)
+    servers = tuple(server for each in row.served for server in servers_meant(each))
     agents, skills = (() if each is None else (each,) for each in (row.agent_type, row.skill))
     return MadeFor(agents, skills, servers)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field, replace
 from functools import partial
 
-from tallygate.core.attribution import MadeFor
+from tallygate.core.attribution import MadeFor, servers_meant
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import HistoryUnread, LedgerUnavailable, unknown_session
 from tallygate.core.gate import policy
@@ -124,7 +124,7 @@ def check(rt: Runtime, session_id: str, step: StatedStep | None = None) -> Budge
 def made_for(request: CallRequest) -> MadeFor:
     """Whom a step is taken for, by what its agent says of it."""
     agent, _, served = asked_for(request.actor.type, request.actor.name, request.tool_name)
-    servers = tuple(each.server for each in served if each.server is not None)
+    servers = tuple(server for each in served for server in servers_meant(each))
     return MadeFor(() if agent is None else (agent,), (), servers)
 
 
