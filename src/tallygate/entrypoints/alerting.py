@@ -124,7 +124,7 @@ def _home() -> Path:
     try:
         import pwd
     except ImportError:  # Windows
-        return Path.home()
+        return Path(os.sep)
     try:
         return Path(pwd.getpwuid(os.getuid()).pw_dir)
     except KeyError:
