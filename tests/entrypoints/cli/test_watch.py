@@ -169,7 +169,7 @@ def test_without_the_package_it_says_how_to_install_it(run, monkeypatch):
     )
     done = run("watch")
     assert done.exit_code == 2
-    assert "pip install 'tallygate[watch]'" in done.stderr
+    assert "uv tool install '.[watch]'" in done.stderr
 
 
 def test_without_a_terminal_it_names_the_command_that_needs_none(run):

@@ -66,6 +66,22 @@ def test_a_session_that_stands_still_comes_first_with_the_command_that_lets_it_g
         assert "Stopped 0 of 1 open session" in browser.get("now").words
 
 
+def test_a_session_that_stands_still_has_one_amount_to_raise_by_and_one_that_is_left(world):
+    """What was reserved when the step was refused is free again, and every page says so."""
+    session = world.start("10", task_summary="split the module")
+    spend(world, session, 600)
+    held = world.ask(session, 9_000).call_id
+    world.ask(session, 900)
+    record_usage(world.rt, UsageReport(held, Tokens(fresh_input=1_000)))
+    with served(world.rt, world.folder) as browser:
+        found = browser.get("now").words
+        typed = re.search(r"budget raise \S+ ([\d.]+)", found)
+        assert typed is not None
+        assert "needs $0.90, $8.40 left" in found
+        assert "$0.40 left" not in found
+        assert f"budget raise {session[-8:]} {typed[1]}" in browser.get("budgets", budget=session).words
+
+
 def test_without_a_limit_what_is_left_is_a_dash_and_not_nothing(world):
     spend(world, world.start("5"), 1_000)
     with served(world.rt, world.folder) as browser:

@@ -149,7 +149,7 @@ def raise_command(budget: Budget, asked: int, usual: int = 0, program: str = PRO
     command of a refusal just before: one halt has one command, as long as its amount carries this step, too.
     """
     missing = max(asked - budget.available, 0)
-    if said is not None and (held := _added_by(said, budget)) is not None and held >= missing:
+    if said is not None and (held := added_by(said, budget)) is not None and held >= missing:
         return raise_by(budget, held, program)
     ahead = asked + (STEPS_AHEAD - 1) * (usual or asked)
     lacking = -(-ahead * _MARGIN_PERCENT // 100) - budget.available
@@ -164,7 +164,7 @@ def raise_command(budget: Budget, asked: int, usual: int = 0, program: str = PRO
     return raise_by(budget, added, program)
 
 
-def _added_by(command: str, budget: Budget) -> int | None:
+def added_by(command: str, budget: Budget) -> int | None:
     """The amount in a command as `raise_by` writes it; None where that is another budget's, or no such command."""
     words = command.split(f" budget raise {quoted(short_name(budget.name))} ")
     amount = words[-1].partition(" ")[0] if len(words) == 2 else ""

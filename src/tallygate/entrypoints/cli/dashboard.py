@@ -62,6 +62,8 @@ def _serve_demo(app: App, settings: Settings, authority: Authority, port: int, *
 
     zone = zone_of(shown_zone(settings))
     with TemporaryDirectory(prefix="tallygate-demo-") as folder:
+        if not sys.stderr.isatty():
+            click.echo("Making a month of its own; this takes a few seconds.", err=True)
         with output.working("making a month"), ExitStack() as stack:
             rt = stack.enter_context(demo_month(app.runtime, Path(folder), zone))
             kept = stack.pop_all()

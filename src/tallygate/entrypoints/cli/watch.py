@@ -12,8 +12,8 @@ from tallygate.entrypoints.cli.program import FAILED, Program, pass_program
 from tallygate.entrypoints.cli.sync import read_news
 
 _INSTALL = (
-    "Install it with: pip install 'tallygate[watch]' (or uv tool install 'tallygate[watch]', pipx install "
-    "'tallygate[watch]'). Without it, `tallygate status` shows the same once."
+    "In the folder that Tallygate was installed from: uv tool install '.[watch]' (or pipx install --force '.[watch]', "
+    "pip install '.[watch]'). Without it, `tallygate status` shows the same once."
 )
 
 

@@ -123,7 +123,9 @@ def _stopped(look: Look, seen: Now, zone: tzinfo) -> Figure:
     needs = f": needs {money(stop.call.estimate_nanos)}"
     binding = None if stop.answer is None else stop.answer.binding
     if binding is not None and binding.unit not in COUNTED:
-        needs += f", {money(max(binding.available_nanos, 0), binding.unit)} left"
+        standing = seen.stopping(stop)
+        left = binding.available_nanos if standing is None else standing.available
+        needs += f", {money(max(left, 0), binding.unit)} left"
     more = f", and {number - 1} more" if number > 1 else ""
     return Figure(
         "Stopped",

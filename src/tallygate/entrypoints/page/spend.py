@@ -163,10 +163,11 @@ def _is_date(name: str) -> bool:
 
 def _cached(seen: Spend) -> Figure:
     tokens = seen.total.whole.tokens
+    kept = tokens.cache_write_5m + tokens.cache_write_1h
     return Figure(
         "Read from cache",
         percent(tokens.cache_read, tokens.context),
-        under=f"of {count(tokens.context)} tokens read; {count(tokens.output)} written",
+        under=f"of {count(tokens.context)} tokens read; {count(kept)} written to cache, {count(tokens.output)} output",
     )
 
 

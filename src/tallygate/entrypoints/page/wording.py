@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime, tzinfo
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
 from tallygate.core.chosen import day_told
 from tallygate.core.moments import as_datetime
@@ -88,16 +88,16 @@ def ratio(part: int, whole: int) -> str:
 
 
 def count(number: int) -> str:
-    """A number of anything.
+    """A number of anything; what is too long is cut as the commands cut it, so that both tell one figure.
 
     >>> count(4768), count(46_200), count(12_034_000), count(3_898_667_330)
-    ('4,768', '46.2 K', '12.0 M', '3.90 G')
+    ('4,768', '46.2 K', '12.0 M', '3.89 G')
     """
     if number < 10_000:
         return f"{number:,}"
     scale, unit = next((s, u) for s, u in ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "K")) if number >= s)
     digits = 2 if number < 10 * scale and unit != "K" else 1 if number < 100 * scale else 0
-    return f"{(Decimal(number) / scale).quantize(Decimal(1).scaleb(-digits))} {unit}"
+    return f"{(Decimal(number) / scale).quantize(Decimal(1).scaleb(-digits), ROUND_DOWN)} {unit}"
 
 
 def plural(number: int, noun: str) -> str:

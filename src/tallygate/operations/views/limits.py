@@ -9,6 +9,7 @@ from tallygate.core.errors import NotFound
 from tallygate.core.forecast import WorkLeft
 from tallygate.core.gate import policy
 from tallygate.core.gate.rules import BudgetScope, within_of
+from tallygate.core.gate.wording import added_by
 from tallygate.core.model import Budget, LimitChange, Session
 from tallygate.core.money import COUNTED
 from tallygate.core.plan import PlanWindow
@@ -86,7 +87,7 @@ def limits(rt: Runtime, name: str | None, added: int | None) -> LimitsNow:
             chosen=chosen,
             windows=() if chosen is None else _windows(reader, chosen),
             history=history,
-            proposed=None if chosen is None else _raised(rt, reader, chosen, added, around.now_us),
+            proposed=None if chosen is None else _raised(rt, reader, chosen, added, around),
             plans=plan_windows(reader, around.now_us),
         )
 
@@ -130,10 +131,16 @@ def named(rt: Runtime, name: str) -> Budget:
     return found
 
 
-def _raised(rt: Runtime, reader: Reader, budget: Budget, added: int | None, at_us: int) -> Raised:
-    more = added or _usual(reader, budget)
-    pace = pace_of(rt, reader, at_us, budget)
+def _raised(rt: Runtime, reader: Reader, budget: Budget, added: int | None, around: Frame) -> Raised:
+    more = added or _said(around, budget) or _usual(reader, budget)
+    pace = pace_of(rt, reader, around.now_us, budget)
     return Raised(budget, more, None if pace is None else pace.left(budget, more))
+
+
+def _said(around: Frame, budget: Budget) -> int | None:
+    """What the refusal that a session stands still by says to add to this budget: one halt has one amount."""
+    found = (added_by(stop.command, budget) for stop in around.stops.values() if stop.command)
+    return max((added for added in found if added is not None), default=None)
 
 
 def _usual(reader: Reader, budget: Budget) -> int:

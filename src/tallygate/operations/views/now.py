@@ -8,7 +8,7 @@ from datetime import timedelta, tzinfo
 
 from tallygate.core.chosen import Filter, start_us
 from tallygate.core.gate.rules import DAY, BudgetRule, BudgetScope
-from tallygate.core.gate.wording import quoted, short_name
+from tallygate.core.gate.wording import quoted, short_name, standing_of
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import format_amount
@@ -20,7 +20,7 @@ from tallygate.operations.budgets.figures import Unsure
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.frame import Frame, frame
 from tallygate.operations.views.history import spent_on_rule
-from tallygate.operations.views.overview import SessionLine, line_of, list_budgets
+from tallygate.operations.views.overview import SessionLine, StoppedRun, line_of, list_budgets
 from tallygate.operations.views.pace import Pace, pace_of
 from tallygate.operations.views.usage import UsageView, UsageWanted, list_usage, spent_between
 from tallygate.reports.usage import By, UsageLine, period_of
@@ -80,6 +80,12 @@ class Now:
     hours: tuple[tuple[int, int], ...]
     decisions: tuple[tuple[Session, Call], ...]
 
+    def stopping(self, stop: StoppedRun) -> Budget | None:
+        """The budget that a session stands still by, as it stands now: what was reserved then may be free again."""
+        binding = None if stop.answer is None else stop.answer.binding
+        known = [*(line.own for line in self.lines if line.own is not None), *self.windows]
+        return None if binding is None else next((each for each in known if each.name == binding.budget_id), None)
+
 
 def now(rt: Runtime, zone: tzinfo, chosen: Filter) -> Now:
     """What is so now, as of one moment."""
@@ -138,6 +144,9 @@ def _stopped(seen: Now) -> Iterator[ToDo]:
             continue
         name = session_label(session)
         why = (stop.message or f"{stop.call.tool_name} was refused: {stop.call.reason.value}").splitlines()[0]
+        binding, standing = None if stop.answer is None else stop.answer.binding, seen.stopping(stop)
+        if binding is not None and standing is not None and standing.available != binding.available_nanos:
+            why = standing_of(standing)
         command = stop.command or f"tallygate why {short_name(session.session_id)}"
         added = command.split()[-1] if " budget raise " in command else None
         title = f"Look at “{name}”" if added is None else f"Raise “{name}” by {added}"
