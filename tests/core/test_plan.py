@@ -17,6 +17,7 @@ from tallygate.core.plan import (
     percent,
     plan_window,
     share_of,
+    told_beside,
     window_name,
 )
 
@@ -105,3 +106,29 @@ def test_of_a_quarter_of_an_hour_the_last_value_is_kept_and_of_one_moment_the_la
     first = AT // QUARTER_US * QUARTER_US
     told = [window(1, first), window(3, first + 5), window(2, first + 5), window(9, first + QUARTER_US)]
     assert [each.used for each in last_of_quarters(told)] == [3, 9]
+
+
+HOUR_US = 60 * MINUTE_US
+
+
+@pytest.mark.parametrize(
+    ("source", "known_resets", "told", "after_us", "kept"),
+    [
+        (PlanSource.STATUS_LINE, 2 * HOUR_US, (0, 2 * HOUR_US), 1, (9500, 2 * HOUR_US)),
+        (PlanSource.STATUS_LINE, 2 * HOUR_US, (0, 1), HOUR_US, (9500, 2 * HOUR_US)),
+        (PlanSource.STATUS_LINE, 2 * HOUR_US, (0, None), HOUR_US, (9500, 2 * HOUR_US)),
+        (PlanSource.STATUS_LINE, 2 * HOUR_US, (9700, 1), HOUR_US, (9700, 2 * HOUR_US)),
+        (PlanSource.STATUS_LINE, 2 * HOUR_US, (0, 9 * HOUR_US), HOUR_US, (9500, 6 * HOUR_US)),
+        (PlanSource.STATUS_LINE, None, (0, 2 * HOUR_US), HOUR_US, (9500, 5 * HOUR_US)),
+        (PlanSource.STATUS_LINE, 2 * HOUR_US, (100, 7 * HOUR_US), 2 * HOUR_US, (100, 7 * HOUR_US)),
+        (PlanSource.STATUS_LINE, None, (100, 6 * HOUR_US), 5 * HOUR_US, (100, 6 * HOUR_US)),
+        (PlanSource.TRANSCRIPT, 2 * HOUR_US, (0, HOUR_US), 1, (0, HOUR_US)),
+    ],
+)
+def test_a_status_line_only_tightens_until_the_window_begins_anew_and_a_clients_file_is_its_word(
+    source, known_resets, told, after_us, kept
+):
+    known = PlanWindow("claude_code", "", 300, 9500, 0, known_resets, PlanSource.STATUS_LINE)
+    found = told_beside(PlanWindow("claude_code", "", 300, told[0], after_us, told[1], source), known, after_us)
+    assert (found.used, found.resets_us, found.at_us) == (*kept, after_us)
+    assert told_beside(known, None, 0) == known

@@ -53,6 +53,18 @@ def test_what_was_told_comes_back_as_it_was_and_is_no_event(world):
     assert world.problems() == []
 
 
+def test_what_a_status_line_says_takes_back_nothing_before_the_reset_and_all_after_it(world):
+    line = replace(FIRST, client="claude_code", source=PlanSource.STATUS_LINE, used=9500, at_us=T0)
+    keep(world, line)
+    world.clock.forward(MINUTE)
+    keep(world, replace(line, used=0, at_us=T0 + MINUTE, resets_us=T0))
+    assert [(each.used, each.resets_us) for each in kept(world)] == [(9500, line.resets_us)]
+    world.clock.forward(60 * MINUTE)
+    fresh = replace(line, used=100, at_us=T0 + 61 * MINUTE, resets_us=T0 + 300 * MINUTE)
+    keep(world, fresh)
+    assert kept(world) == [fresh]
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.permutations([(0, 100), (1, 300), (2, 200), (2, 250), (QUARTER_US, 400)]))
 def test_in_any_order_the_last_value_stays_and_of_one_moment_the_larger(tmp_path_factory, order):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from enum import StrEnum
 
 from tallygate.core.moments import CLOCK_SLACK_US
@@ -64,6 +65,20 @@ class PlanWindow:
         if self.resets_us is not None and self.resets_us <= at_us:
             return False
         return at_us - self.at_us < self.minutes * MINUTE_US and self.at_us <= at_us + CLOCK_SLACK_US
+
+
+def told_beside(told: PlanWindow, known: PlanWindow | None, at_us: int) -> PlanWindow:
+    """What is kept of a value that comes after a known one: by a status line it does not fall while that one is true.
+
+    Anybody can run the command of a status line, an agent's shell too, and nothing tells that from the client: so what
+    it says only tightens until the window begins anew. A client's own file is its word, up or down.
+    """
+    if told.source is not PlanSource.STATUS_LINE or known is None or not known.is_true_at(at_us):
+        return told
+    until_us = known.at_us + known.minutes * MINUTE_US if known.resets_us is None else known.resets_us
+    # Not beyond where a window can end that is on now: nobody is to be stopped for longer by that.
+    resets_us = max(min(told.resets_us or until_us, at_us + told.minutes * MINUTE_US), until_us)
+    return replace(told, used=max(told.used, known.used), resets_us=resets_us, plan=told.plan or known.plan)
 
 
 def share_of(written: object) -> int | None:

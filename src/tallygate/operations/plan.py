@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.model import Session
 from tallygate.core.places import meant
-from tallygate.core.plan import PlanRule, PlanStanding, PlanWindow, standing_of
+from tallygate.core.plan import PlanRule, PlanStanding, PlanWindow, standing_of, told_beside
 from tallygate.core.words import client_name
 from tallygate.ledger.port import UsageReader
 from tallygate.operations.runtime import Runtime
@@ -65,7 +65,9 @@ def keep_told(rt: Runtime, told: Sequence[PlanWindow]) -> None:
         return
     with rt.reading() as reader:
         known = {each.kind: each for each in reader.plan_windows()}
-    fresh = [each for each in told if (before := known.get(each.kind)) is None or each.says_more_than(before)]
+    at_us = rt.services.clock_us()
+    kept = [(told_beside(each, known.get(each.kind), at_us), known.get(each.kind)) for each in told]
+    fresh = [each for each, before in kept if before is None or each.says_more_than(before)]
     if fresh:
         with rt.writing() as tx:
             for each in fresh:

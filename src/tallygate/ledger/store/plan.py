@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tallygate.core.plan import QUARTER_US, PlanSource, PlanWindow
+from tallygate.core.plan import QUARTER_US, PlanSource, PlanWindow, told_beside
 from tallygate.ledger.port import Value
 from tallygate.ledger.rows import Statements
 
@@ -80,6 +80,7 @@ class PlanWrites(PlanReads):
         kind: dict[str, Value] = {"client": told.client, "limit_name": told.limit, "minutes": told.minutes}
         row = self._one(SELECT_KNOWN, **kind)
         known = None if row is None else _window(*row)
+        told = told_beside(told, known, self.at_us)
         if known is None:
             if self._one(COUNT_WINDOWS, client=told.client)[0] >= WINDOWS_MAX:
                 return
