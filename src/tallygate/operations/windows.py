@@ -136,6 +136,7 @@ def history_is_read(rt: Runtime) -> None:
     hard_us = counted_since(rules, now_us, BudgetMode.HARD)
     since_us = hard_us if hard_us is not None else counted_since(rules, now_us)
     if since_us is not None and not rt.follower.has_read_since(since_us) and hard_us is not None:
+        rt.prove()  # on a full disk nothing is read on, and that is the reason to be told
         raise HistoryUnread(
             "What was spent before is still being read, so this step cannot be counted against your limits yet.",
             hint="Try again in a minute; `tallygate sync` shows how far it is.",

@@ -203,6 +203,21 @@ def test_a_history_that_takes_long_to_read_stops_the_step_and_says_so_until_it_i
     assert [program().hook().stops for _ in range(3)] == [True, False, False], "each goes on where one was left"
 
 
+def test_a_history_that_cannot_be_read_on_as_the_disk_is_full_stops_the_step_and_says_that(home, monkeypatch):
+    for number in range(7):
+        home.wrote(f"old{number}", 1, 2 * HOUR)
+    slow = Slow()
+    program = home.program(rule("day", dollars=90), ticks=slow, sources=through(SOURCES, lambda _, b: slow.reading(b)))
+
+    def full(_):
+        raise LedgerUnavailable("The disk of the ledger is full.", hint="Make room on it.")
+
+    monkeypatch.setattr("tallygate.operations.runtime.Runtime.prove", full)
+    first = program.begins()
+    assert first.stops
+    assert "The disk of the ledger is full." in first.message
+
+
 class Over:
     """A clock by which all time is over at each look."""
 
