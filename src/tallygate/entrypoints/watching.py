@@ -114,7 +114,7 @@ class Watching(App[None]):
         count = len(found.sessions)
         word = "session" if count == 1 else "sessions"
         head = _HEAD.format(open_=count, word=word, time=f"{as_datetime(found.at_us):%H:%M:%S}")
-        self.query_one("#head", Static).update(head if count else f"{head}. {_NOBODY}")
+        self.query_one("#head", Static).update(head if count else _NOBODY)
         if before is None or before.sessions != found.sessions:
             listed = self.query_one("#sessions", ListView)
             chosen = listed.index
@@ -143,7 +143,7 @@ class Watching(App[None]):
             self.notify("No session with a limit is chosen.", markup=False)
             return
         budget_id = chosen.budget_id
-        question = f"Raise the limit that stops {chosen.name} ({chosen.left}) by how much, and why?"
+        question = f"Raise the limit that stops {chosen.name}\n({chosen.left})\nby how much, and why?"
 
         async def answered(given: tuple[str, ...] | None) -> None:
             if given is not None:
@@ -166,7 +166,7 @@ class Watching(App[None]):
                 return
             await self._do(lambda: self._end(session_id))
 
-        _ = self.push_screen(AskingScreen(f"End session {chosen.name}? Type yes.", ("yes",)), answered)
+        _ = self.push_screen(AskingScreen(f"End session {chosen.name}? Type yes.", ("type yes here",)), answered)
 
     async def _do(self, what: Callable[[], str]) -> None:
         """Do what was asked for; with a lock the passphrase is typed below, outside of this program."""

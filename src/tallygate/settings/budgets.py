@@ -187,7 +187,7 @@ def _period(document: Document, path: KeyPath, row: _Row) -> str:
             raise _wrong(document, path, f"a session has no period {row.period!r}.", "Leave period out.")
         return SESSION
     if row.period is None or row.period == SESSION:
-        words = f"a budget of a {row.scope.value} needs a period."
+        words = f"a budget of scope {row.scope.value} needs a period."
         raise _wrong(document, path, words, "period is day, week, month, never, or hours such as 5h.")
     return row.period
 

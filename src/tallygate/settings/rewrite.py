@@ -9,6 +9,7 @@ from typing import Any
 
 from tallygate.core.errors import SettingsError
 from tallygate.core.gate.rules import NAMED, BudgetRule, BudgetScope, scope_words
+from tallygate.core.gate.wording import per
 from tallygate.core.money import COUNTED, PERCENT, WHOLE, exact_text, format_amount, json_number
 from tallygate.core.plan import PlanRule, PlanUnknown, window_name
 from tallygate.core.words import BudgetMode
@@ -51,7 +52,7 @@ class NamedLimit:
             return (
                 f"{format_amount(rule.at_percent, PERCENT)} of the {window} window of the plan of {whose}{halts}{soft}"
             )
-        period = {"session": " a session", "never": " in all"}.get(rule.period, f" a {rule.period}")
+        period = f" {per(rule.period)}"
         if rule.period.endswith("h"):
             period = f" in {rule.period.removesuffix('h')} hours"
         whose = "" if rule.match is None else f" for {scope_words(rule.scope)} {rule.match}"

@@ -15,6 +15,8 @@ from tests.transcripts import write_claude
 
 from tallygate.clients.client import command_line, runnable
 from tallygate.core.costing import Tokens
+from tallygate.core.plan import PlanRule, PlanSource, PlanStanding, PlanWindow
+from tallygate.entrypoints.cli.plans import say_plans
 from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.gate.record import CallReport, record_call
 from tallygate.operations.sessions.opening import BudgetWanted, start_budget
@@ -353,3 +355,10 @@ def test_a_session_that_has_only_asked_is_listed_with_the_model_that_it_asked_fo
     step = StatedStep(session_id=session_id, prompt_tokens=10, completion_tokens=1, tool_name="read", model="cheap")
     authorize(made.app.runtime, step)
     assert "cheap" in run("sessions", "list").stdout
+
+
+@pytest.mark.parametrize(("used", "is_told"), [(1_200, True), (900, False)])
+def test_a_limit_on_a_plan_that_is_reached_says_that_its_client_is_stopped(capsys, used, is_told):
+    told = PlanWindow("claude-code", "", 10_080, used, 0, None, PlanSource.STATUS_LINE)
+    say_plans([PlanStanding(PlanRule(10_080, 10), "claude-code", told, is_known=True)], "UTC")
+    assert ("claude-code is stopped, the limit on its weekly window is reached." in capsys.readouterr().out) is is_told

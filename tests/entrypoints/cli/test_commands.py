@@ -90,6 +90,9 @@ def test_each_shell_completes_what_has_been_typed(run, shell, monkeypatch):
         (["session"], "'sessions'"),
         (["sessions", "shw"], "'show'"),
         (["budget", "rise"], "'raise'"),
+        (["blocks"], "'usage'"),
+        (["daily"], "'usage'"),
+        (["limit"], "'budget add'"),
     ],
 )
 def test_a_misspelt_command_is_answered_with_the_nearest_one(run, given, meant):

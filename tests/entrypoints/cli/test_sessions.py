@@ -28,6 +28,10 @@ from tallygate.operations.usage.ingest import FileReading, ingest, link_session
 from tallygate.operations.views.overview import list_sessions
 
 
+def test_a_list_without_sessions_says_where_those_are_that_never_met_the_gate(run):
+    assert "usage --by session" in run("sessions", "list").stderr
+
+
 def test_an_empty_ledger_has_no_sessions(run, run_json):
     assert run("sessions", "list").stdout == "No sessions.\n"
     assert run("sessions", "list", "--state", "open").stdout == "No open sessions.\n"

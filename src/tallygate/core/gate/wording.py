@@ -46,6 +46,16 @@ def budget_name(budget: Budget) -> str:
 _SPANS = {"session": "", "never": "", "day": "today", "week": "this week", "month": "this month"}
 
 
+def per(period: str) -> str:
+    """How often a limit's amount may be spent, as it stands behind the amount.
+
+    >>> per("day"), per("5h"), per("never")
+    ('a day', 'within 5 hours', 'in all')
+    """
+    hours = period.removesuffix("h")
+    return "in all" if period == "never" else f"within {hours} hours" if hours.isdecimal() else f"a {period}"
+
+
 def has_left(budget: Budget, left: str, limit: str) -> str:
     """What a budget has left and whose it is, as the beginning of a sentence: `Session 1a2b has $1 left of $5`."""
     return f"{_who(budget)} has {left} left of {limit} {_span(budget)}".rstrip()

@@ -11,7 +11,7 @@ import click
 from tallygate.core.costing import Split
 from tallygate.core.errors import InvalidArgument, NotFound, present
 from tallygate.core.gate.rules import NAMED, BudgetRule, BudgetScope, rolling_us
-from tallygate.core.gate.wording import amounts_of, budget_name
+from tallygate.core.gate.wording import amounts_of, budget_name, per
 from tallygate.core.model import OF_SETTINGS, Budget, LimitChange, unit_number
 from tallygate.core.moments import iso
 from tallygate.core.money import COUNTED, TOKENS, format_amount, share_percent, told_apart
@@ -143,7 +143,7 @@ def limits_to_come(
         if has_begun(rule, begun, now_us):
             continue
         limit = format_amount(rule.limit, rule.unit)
-        told = f"{limit} in all" if rule.period == "never" else f"{limit} a {rule.period}"
+        told = f"{limit} {per(rule.period)}"
         if rolling_us(rule.period) is not None:
             told = f"{limit} in {rule.period.removesuffix('h')} hours"
         what = "" if rule.match is None else f" for {output.safe(rule.match)}"

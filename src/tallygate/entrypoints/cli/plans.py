@@ -27,6 +27,12 @@ def say_plans(plans: Sequence[PlanStanding], zone: str) -> None:
         output.words("LIMIT", [f"{each.rule.at_percent} %" for each in plans]),
         output.words(output.zoned("RESETS", resets, zone), [output.when(each, zone)[-11:] for each in resets]),
     )
+    for each in plans:
+        if each.stops and each.is_reached:
+            reached = f"the limit on its {window_name(each.rule.minutes)} window is reached"
+            click.echo(
+                f"{output.safe(each.client)} is stopped, {reached}. It goes on once that resets or is set higher."
+            )
     if any(not each.is_known for each in plans):
         click.echo("Unknown: its client said nothing of this window yet, or nothing since it began anew.")
 

@@ -160,6 +160,13 @@ pass_program = click.make_pass_decorator(Program)
 UNNAMED = "UNNAMED"
 
 
+# What other tools and people call a command of ours; nearness of letters alone would name another one.
+_ALSO_CALLED = {
+    **dict.fromkeys(("blocks", "daily", "weekly", "monthly", "cost"), "usage"),
+    **dict.fromkeys(("limit", "limits"), "budget add"),
+}
+
+
 class Commands(click.Group):
     """A group of commands that answers a misspelt one with the nearest."""
 
@@ -170,7 +177,10 @@ class Commands(click.Group):
         if self.get_command(ctx, name) is None and not name.startswith("-"):
             from difflib import get_close_matches
 
-            close = get_close_matches(name, self.list_commands(ctx), n=1, cutoff=0.5)
+            known = self.list_commands(ctx)
+            close = get_close_matches(name, known, n=1, cutoff=0.5)
+            if (other := _ALSO_CALLED.get(name)) is not None and other.split()[0] in known:
+                close = [other]
             meant = f" Did you mean '{close[0]}'?" if close else ""
             raise click.UsageError(f"No such command {name!r}.{meant}", ctx)
         return super().resolve_command(ctx, args)

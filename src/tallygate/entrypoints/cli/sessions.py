@@ -66,6 +66,7 @@ def list_(program: Program, state: str, limit: int, as_json: bool) -> None:
         session_table(lines, shown_zone(settings))
     else:
         click.echo("No sessions." if state == "all" else f"No {state} sessions.")
+        output.aside("Only what opened at the gate is listed; what clients wrote down: `tallygate usage --by session`")
 
 
 @sessions.command()
