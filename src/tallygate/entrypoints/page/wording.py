@@ -49,7 +49,7 @@ def parts(amounts: Sequence[int], total: int) -> list[str]:
     """Amounts that stand beside their sum, so that what is shown adds up to the cent.
 
     >>> parts([55_500_000, 36_000_000, 0, 2_000_000], 93_500_000)
-    ['$0.06', '$0.03', '$0.00', '$0.0020']
+    ['$0.05', '$0.04', '$0.00', '$0.0020']
     """
     texts = adding_up(amounts, total, least=_CENT)
     return [text if abs(each) >= _CENT else money(each) for text, each in zip(texts, amounts, strict=True)]
