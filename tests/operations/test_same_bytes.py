@@ -41,7 +41,7 @@ STATED = {
     "price_list": "52ce5853ea953f0f",
     "session": "a9d4b664391daae0",
     "session_budget": "6a96cac4601aec24",
-    "usage": "7f62c4f2e8fe649d",
+    "usage": "e7689950d119f591",
     "usage_anomaly": "3f44e1e4f1e63a4c",
 }
 # Words that people read may be bettered, and what prices are known: their form is held elsewhere.

@@ -47,7 +47,7 @@ def test_a_write_that_the_disk_refuses_at_any_byte_is_a_halt_and_leaves_nothing_
     log = home / "data" / "ledger.db-wal"
     allowed = int(ask(server, session)["action"] == "allow")
     refused = 0
-    for short in range(0, 49_152, 1_500):  # a commit writes some ten pages of the log
+    for short in range(0, 24_576, 500):  # a commit writes some ten pages of the log, of 1,024 bytes each
         limit_files(server, log.stat().st_size + short)
         answer = ask(server, session)
         limit_files(server, resource.RLIM_INFINITY)

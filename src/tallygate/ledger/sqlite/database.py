@@ -48,6 +48,8 @@ _PAUSE_S, _STARTING_MS = 0.02, 8_000
 LOG_PAGES = 1000
 # What a step changes are a few rows in ten places. Of larger pages most that is written would be as it was.
 PAGE_BYTES = 1024
+# What a step writes of the log at most, and from how little space on a disk on that is held to be a question.
+_PAGES_OF_A_STEP, _ROOM_BYTES = 16, 1 << 20
 # Another number each time: the same bytes again would not be written.
 PROVE = "INSERT INTO proof (one, written) VALUES (1, 1) ON CONFLICT (one) DO UPDATE SET written = written % 1000000 + 1"
 
@@ -241,13 +243,15 @@ class SqliteLedger:
 
         A file that was removed, replaced, locked, or has no space left goes on being read as it was, and what it says
         is left would be left for ever. So something is written that means nothing. It need not outlast a power cut:
-        at NORMAL a commit waits for no disk, and checkpoints still do.
+        at NORMAL a commit waits for no disk, and checkpoints still do. That is a page, and a step writes several: where
+        a disk has nearly no space left, as many are tried, since the log may hold one more and no step.
         """
         with guarded(self._guard), translated(self.path):
             self._connection.execute("PRAGMA synchronous = NORMAL")
             try:
-                with self.writing(tenant):
-                    self._connection.execute(PROVE)
+                for _ in range(1 if has_room(self.path.parent) else _PAGES_OF_A_STEP):
+                    with self.writing(tenant):
+                        self._connection.execute(PROVE)
             finally:
                 self._connection.execute(f"PRAGMA {_synchronous(self._durability)}")
 
@@ -506,6 +510,15 @@ def _pragmas(durability: str) -> list[str]:
     if sys.platform == "darwin":
         wanted.append("fullfsync = ON")
     return wanted
+
+
+def has_room(folder: Path) -> bool:
+    """Whether the disk of a folder has space for more than a few steps; one that does not say is taken to have."""
+    try:
+        disk = os.statvfs(folder)
+    except (OSError, AttributeError):  # no such question on Windows
+        return True
+    return disk.f_bavail * disk.f_frsize >= _ROOM_BYTES
 
 
 @contextmanager

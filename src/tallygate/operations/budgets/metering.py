@@ -260,7 +260,9 @@ class Meter:
             if budget.start_us is None:
                 more[budget_id] = state[2].of(budget) - amount
         for budget_id in {*more, *released}:
-            self._add(budget_id, more.get(budget_id, 0), held=released.get(budget_id, 0))
+            cost, held = more.get(budget_id, 0), released.get(budget_id, 0)
+            if cost or held or budget_id in own or budget_id in self._windows.fresh:
+                self._add(budget_id, cost, held=held)
             stands[budget_id] = stands.get(budget_id, 0) + more.get(budget_id, 0)
         return tuple((budget_id, amount) for budget_id, amount in stands.items() if amount or budget_id in own)
 
