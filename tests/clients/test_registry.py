@@ -168,6 +168,7 @@ NAMED = {
     "entrypoints/cli/hook.py": "the one client that has a status line",
     "entrypoints/cli/options.py": "the ways to write a client's name, by an example",
     "entrypoints/cli/output.py": "an id of a session as an example",
+    "core/attribution.py": "what the names of servers of an account begin with, whoever writes them",
     "entrypoints/cli/program.py": "with which codes runs leave that a halt ended, in the help for scripts",
     "entrypoints/hook.py": "lists that are written from the registry",
     "entrypoints/mcp_server/session_tools.py": "the name of one as an example, for the model that fills it in",
