@@ -53,8 +53,6 @@ class NamedLimit:
                 f"{format_amount(rule.at_percent, PERCENT)} of the {window} window of the plan of {whose}{halts}{soft}"
             )
         period = f" {per(rule.period)}"
-        if rule.period.endswith("h"):
-            period = f" in {rule.period.removesuffix('h')} hours"
         whose = "" if rule.match is None else f" for {scope_words(rule.scope)} {rule.match}"
         if rule.match is None and rule.scope not in (BudgetScope.SESSION, BudgetScope.USER):
             whose = " for all work" if rule.scope is BudgetScope.GLOBAL else f" for each {rule.scope.value}"

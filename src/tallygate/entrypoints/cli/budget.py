@@ -10,7 +10,7 @@ import click
 
 from tallygate.core.costing import Split
 from tallygate.core.errors import InvalidArgument, NotFound, present
-from tallygate.core.gate.rules import NAMED, BudgetRule, BudgetScope, rolling_us
+from tallygate.core.gate.rules import NAMED, BudgetRule, BudgetScope
 from tallygate.core.gate.wording import amounts_of, budget_name, per
 from tallygate.core.model import OF_SETTINGS, Budget, LimitChange, unit_number
 from tallygate.core.moments import iso
@@ -144,8 +144,6 @@ def limits_to_come(
             continue
         limit = format_amount(rule.limit, rule.unit)
         told = f"{limit} {per(rule.period)}"
-        if rolling_us(rule.period) is not None:
-            told = f"{limit} in {rule.period.removesuffix('h')} hours"
         what = "" if rule.match is None else f" for {output.safe(rule.match)}"
         warns = ", which only warns" if rule.mode is BudgetMode.SOFT else ""
         stands = _used_of(rule, spent)
