@@ -100,6 +100,14 @@ def test_a_client_has_only_so_many_windows_and_those_that_are_known_go_on(world,
     ]
 
 
+def test_windows_that_are_hardly_used_keep_out_none_that_stops(world, monkeypatch):
+    monkeypatch.setattr(store, "WINDOWS_MAX", 3)
+    keep(world, *(replace(FIRST, limit=f"made up {n}", used=n) for n in range(3)))
+    keep(world, replace(FIRST, used=9900))
+    keep(world, *(replace(FIRST, limit=f"more {n}", used=n) for n in range(3)))
+    assert {(each.limit, each.used) for each in kept(world)} == {("codex", 9900), ("made up 2", 2), ("more 2", 2)}
+
+
 def test_what_is_said_with_each_response_is_written_once(world):
     keep(world, FIRST)
     written = []

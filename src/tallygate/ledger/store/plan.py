@@ -34,7 +34,11 @@ UPSERT_HISTORY = (
     f" ON CONFLICT (tenant, client, limit_name, minutes, slot){_LATER.format(table='plan_history')}"
 )
 SELECT_KNOWN = f"SELECT {_TOLD} FROM plan_window WHERE {_KIND}"
-COUNT_WINDOWS = "SELECT COUNT(*) FROM plan_window WHERE tenant = :tenant AND client = :client"
+SELECT_LEAST = (
+    "SELECT limit_name, minutes, used FROM plan_window WHERE tenant = :tenant AND client = :client"
+    " ORDER BY used DESC, at_us DESC LIMIT 1 OFFSET :kept"
+)
+DELETE_WINDOW = f"DELETE FROM plan_window WHERE {_KIND}"
 DELETE_OLD = (
     f"DELETE FROM plan_history WHERE {_KIND} AND slot <= (SELECT slot FROM plan_history WHERE {_KIND}"
     " ORDER BY slot DESC LIMIT 1 OFFSET :kept)"
@@ -82,8 +86,13 @@ class PlanWrites(PlanReads):
         known = None if row is None else _window(*row)
         told = told_beside(told, known, self.at_us)
         if known is None:
-            if self._one(COUNT_WINDOWS, client=told.client)[0] >= WINDOWS_MAX:
-                return
+            least = self._one(SELECT_LEAST, client=told.client, kept=WINDOWS_MAX - 1)
+            if least is not None:
+                # The fullest windows stay: made-up ones that are hardly used must not keep out the one that stops.
+                if least[2] >= told.used:
+                    return
+                out = {"tenant": self.tenant, "client": told.client, "limit_name": least[0], "minutes": least[1]}
+                self._execute(DELETE_WINDOW, out)
         elif known.source is told.source and not replace(told, at_us=at_us).says_more_than(known):
             return  # said with each response, and known since the last one
         parameters = {
