@@ -148,6 +148,11 @@ def _upsert(kind: _Kind, values: str) -> str:
 _AT = "tenant = :tenant AND quarter = :quarter AND key = :key"
 _NONE_LEFT = {"rollup": "responses = 0 AND calls = 0", "share": "responses = 0 AND served = 0 AND calls = 0"}
 SELECT_STATE = "SELECT whole, usage_upto, call_upto FROM rollup_state"
+# Rows that come later would lie within what is held to be added up, and be in no sum.
+SELECT_BEYOND = (
+    "SELECT 1 FROM rollup_state WHERE NOT whole AND (usage_upto > (SELECT COALESCE(MAX(id), 0) FROM usage)"
+    " OR call_upto > (SELECT COALESCE(MAX(rowid), 0) FROM call))"
+)
 SELECT_REACH = "SELECT MAX({id}) FROM (SELECT {id} FROM {table} WHERE {id} > :upto ORDER BY {id} LIMIT :rows)"
 UPDATE_STATE = "UPDATE rollup_state SET usage_upto = :usage, call_upto = :call, whole = :whole"
 # One that is gone may give its number to the next: how far it is done never lies beyond what there is.

@@ -206,6 +206,8 @@ EDITS = {
     "no name of a sum": "DELETE FROM rollup_key",
     "another last time": "UPDATE rollup SET last_us = last_us + 1",
     "not known how far": "DELETE FROM rollup_state",
+    "held to be further than it is": "UPDATE rollup_state SET whole = 0, usage_upto = 50, call_upto = 0",
+    "calls held to be further": "UPDATE rollup_state SET whole = 0, usage_upto = 1, call_upto = 50",
     "a dearer share": "UPDATE share SET cost_nanos = cost_nanos + 1",
     "a share of another tool": "UPDATE share_key SET tool = 'Bash'",
     "a share is gone": "DELETE FROM share",

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 from tallygate.core import proof
 from tallygate.core.moments import iso
 from tallygate.ledger.events import KEYS, apply, call_parts, usage_parts
-from tallygate.ledger.rollups import QUARTER_US, SELECT_STATE, SumsHeld, checks
+from tallygate.ledger.rollups import QUARTER_US, SELECT_BEYOND, SELECT_STATE, SumsHeld, checks
 from tallygate.ledger.rows import COLUMNS
 from tallygate.ledger.sqlite.files import migrations, statements
 
@@ -539,6 +539,8 @@ def _sums(ledger: AuditableLedger) -> Iterator[AuditFinding]:
         yield AuditFinding("counters", "rollup_state", "is missing", "a row was deleted")
         return
     meaning = "a sum for reports was edited, or is a fault of the program: `tallygate doctor --rebuild` makes it anew"
+    if next(iter(ledger.rows(SELECT_BEYOND)), None) is not None:
+        yield AuditFinding("counters", "rollup_state", "reaches beyond the last response or call", meaning)
     for check in checks(*state):
         many = len(check.of) + 2
         lacking, beyond = (islice(ledger.rows(sql), FINDINGS_MAX) for sql in (check.lacking, check.beyond))
