@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import random
 import re
 import shutil
@@ -12,6 +11,7 @@ import subprocess
 
 import pytest
 from click.testing import CliRunner
+from tests.e2e.install import node_folder, prefix
 from tests.world import make_world
 
 from tallygate.attest import VERIFIER
@@ -31,9 +31,7 @@ from tallygate.operations.sessions.ending import end_session
 
 def node() -> str | None:
     """Node 22 or later: that of the machine, or the one that the tests with real clients have installed."""
-    there = os.environ.get("TALLYGATE_E2E_CLIENTS", "")
-    found = shutil.which("node", path=f"{there}/node22/node_modules/node/bin") if there else None
-    found = found or shutil.which("node")
+    found = shutil.which("node", path=node_folder(prefix())) or shutil.which("node")
     if found is None:
         return None
     told = subprocess.run([found, "--version"], capture_output=True, text=True, check=False).stdout
@@ -42,7 +40,7 @@ def node() -> str | None:
 
 
 NODE = node()
-NO_NODE = "there is no Node 22: `make test-e2e` installs one, which TALLYGATE_E2E_CLIENTS names"
+NO_NODE = "there is no Node 22: `make test-e2e` installs one"
 
 
 @pytest.fixture(scope="module")
