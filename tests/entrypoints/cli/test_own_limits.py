@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import PurePath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.transcripts import PROJECT, write_claude
 
 from tallygate.app import settings_here
 from tallygate.clients.registry import REGISTRY
@@ -326,6 +328,16 @@ def test_a_folder_that_is_not_there_is_told_and_one_that_is_typed_as_for_cd_is_m
     assert f'match = "{home}/shop"' in file.read_text()
     for name in ("./x", "~/x", "/x/y"):
         assert "there is no folder" in run("budget", "add", "9", "--per", "day", "--project", name).stderr
+
+
+def test_a_project_that_nothing_on_record_is_of_is_told_with_the_nearest(run, file, home):
+    write_claude(home, [1])
+    assert run("sync").exit_code == 0
+    name = PurePath(PROJECT).name
+    done = run("budget", "add", "9", "--per", "day", "--project", f"{name}x")
+    assert f"no project on record is called {name}x (but {name}): it binds one to come." in done.stderr
+    for known in (name, f"{name[:2]}*"):
+        assert "on record is called" not in run("budget", "add", "9", "--per", "week", "--project", known).stderr
 
 
 def test_a_limit_that_is_passed_already_is_said_before_it_is_set(run, made, file):

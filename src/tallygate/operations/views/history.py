@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import tzinfo
 from operator import attrgetter
+from pathlib import PurePath
 
 from tallygate.core.attribution import is_named
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
@@ -110,10 +111,15 @@ _WHOM = {
 
 
 def names_like(rt: Runtime, rule: BudgetRule) -> list[str] | None:
-    """The names on record of the last year of which a limit's is none, those with most spent first.
+    """The names on record of which a limit's is none: of the last year, those with most spent first; of all projects.
 
     None where it means one, where nothing is on record to tell, and for a limit of another kind.
     """
+    if rule.scope is BudgetScope.PROJECT and rule.match is not None and not {*rule.match} & {*"/\\"}:
+        with rt.reading() as reader:
+            folders = [each for each in reader.usage_folders() if each]
+            means_one = not folders or bool(windows_to_come(rt, reader, rule))
+        return None if means_one else sorted({PurePath(each).name or each for each in folders})
     if rule.scope not in _WHOM or rule.match is None:
         return None
     now_us = rt.services.clock_us()
