@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tallygate.core.moments import HOUR_US, MINUTE_US
 from tallygate.core.money import format_amount
 
 MILLION = 1_000_000
-MINUTE_US = 60_000_000
-HOUR_US = 60 * MINUTE_US
 
 # --- a session -------------------------------------------------------------------------------------------------------
 # Its total over what it had spent at a call, in millionths, of sessions that got so far.

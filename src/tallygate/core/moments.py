@@ -7,8 +7,11 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MINUTE_US = 60_000_000
+HOUR_US = 60 * MINUTE_US
+DAY_US = 24 * HOUR_US
 # So far a clock may stand back before it counts as another time: a step of NTP is no more than moments.
-CLOCK_SLACK_US = 3_600_000_000
+CLOCK_SLACK_US = HOUR_US
 _MICROSECOND = timedelta(microseconds=1)
 
 

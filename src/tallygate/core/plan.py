@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from enum import StrEnum
 
-from tallygate.core.moments import CLOCK_SLACK_US
+from tallygate.core.moments import CLOCK_SLACK_US, MINUTE_US
 from tallygate.core.values import value
 from tallygate.core.words import BudgetMode
 
@@ -15,7 +15,6 @@ from tallygate.core.words import BudgetMode
 # What clients tell of a plan: a share that is used, of a window of so many minutes, and when that begins anew.
 
 
-MINUTE_US = 60_000_000
 QUARTER_US = 15 * MINUTE_US
 FIVE_HOURS, WEEK = 300, 10_080
 # More than a plan may be used of: credits let some go on, and what says more than this is no share.

@@ -77,3 +77,12 @@ def in_digits(token: str) -> str:
     ('0000002712847316', '6744073709551615')
     """
     return f"{int(token, 16) % 10**16:016d}"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun.
+
+    >>> plural(1, "call"), plural(2000, "call")
+    ('1 call', '2,000 calls')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

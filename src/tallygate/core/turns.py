@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.learning.steps import LONG_CACHE, SHORT_CACHE
-from tallygate.core.moments import microseconds
+from tallygate.core.moments import MINUTE_US, microseconds
 from tallygate.core.money import format_amount
 from tallygate.core.usage import ObservedUsage
 
-MINUTE_US = 60_000_000
 _MICROSECOND = SHORT_CACHE.resolution
 
 

@@ -32,6 +32,7 @@ from tallygate.core.hooks import (
     foreign_text,
 )
 from tallygate.core.model import NO_REASON, Budget, Session
+from tallygate.core.moments import MINUTE_US
 from tallygate.core.money import format_amount
 from tallygate.core.sessions import stopped_by
 from tallygate.core.turns import is_worth_saying, turn_told
@@ -62,7 +63,6 @@ from tallygate.operations.windows import history_is_read
 # program.
 
 
-MINUTE_US = 60_000_000
 CODE_LASTS_US = 2 * MINUTE_US
 WRONG_MAX, CLOSED_US = 3, 60 * MINUTE_US
 CODE_BYTES = 4

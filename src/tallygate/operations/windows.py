@@ -27,7 +27,7 @@ from tallygate.core.gate.rules import (
     within_of,
 )
 from tallygate.core.model import NOTHING, Amount, Budget, Call, Hold, Session
-from tallygate.core.moments import microseconds
+from tallygate.core.moments import HOUR_US, microseconds
 from tallygate.core.usage import priced_as_standard
 from tallygate.core.words import ActorType, BudgetMode, CallState
 from tallygate.ledger import rows
@@ -35,10 +35,9 @@ from tallygate.ledger.port import AttributedItem, BudgetReader, Change, Insert, 
 from tallygate.operations.runtime import PlaceOf, Runtime, on_paper
 from tallygate.pricing.identity import means
 
-_HOUR_US = 3_600_000_000
 # How long a window can be: clocks are changed by an hour, and a user may move its end.
-_LONGEST_US = {"day": 48 * _HOUR_US, "week": 8 * 24 * _HOUR_US, "month": 33 * 24 * _HOUR_US}
-_MONTH_US = 31 * 24 * _HOUR_US
+_LONGEST_US = {"day": 48 * HOUR_US, "week": 8 * 24 * HOUR_US, "month": 33 * 24 * HOUR_US}
+_MONTH_US = 31 * 24 * HOUR_US
 FOR_EVER_US = 2**62
 
 

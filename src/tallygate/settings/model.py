@@ -15,6 +15,7 @@ from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.lock import Lock
 from tallygate.core.model import DEFAULT_TENANT
+from tallygate.core.moments import MINUTE_US
 from tallygate.core.plan import PlanRule
 from tallygate.core.status_line import StatusPiece
 from tallygate.core.words import BudgetMode, CalibrationMode, ExpireAs, UnknownPrice, client_among
@@ -23,7 +24,6 @@ from tallygate.pricing.exchange import Rate
 from tallygate.settings import checks
 from tallygate.settings.declared import setting
 
-MINUTE_US = 60_000_000
 # Logs of what an automated system did are kept for six months where the law asks for them.
 RETENTION_DAYS_MIN = 183
 RETENTION_WHY = "; what an AI system did is to be kept for six months at least"

@@ -14,7 +14,7 @@ from functools import lru_cache
 from tallygate.core.attribution import MadeFor, Served, is_named, is_of_server, share_of_servers
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import Amount, Budget, Session
-from tallygate.core.moments import as_datetime, microseconds
+from tallygate.core.moments import HOUR_US, as_datetime, microseconds
 from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.core.places import Place, as_written, meant
 from tallygate.core.text import shown
@@ -31,7 +31,6 @@ _ROLLING = re.compile(r"([1-9][0-9]{0,3})h")
 HOURS_MAX = 24 * 366
 # A rolling period is counted in pieces: what is older than the period leaves it a piece at a time.
 PIECES = 30
-_HOUR_US = 3_600_000_000
 
 
 @value(frozen=True, slots=True)
@@ -58,7 +57,7 @@ def parse_period(text: str) -> str:
 def rolling_us(period: str) -> int | None:
     """The length of a rolling period; None where the period is none."""
     found = _ROLLING.fullmatch(period)
-    return None if found is None else int(found[1]) * _HOUR_US
+    return None if found is None else int(found[1]) * HOUR_US
 
 
 def window_of(period: str, at_us: int, zone: tzinfo) -> Window:

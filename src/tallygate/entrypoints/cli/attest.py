@@ -10,6 +10,7 @@ import click
 
 from tallygate.attest import VERIFIER
 from tallygate.core.moments import iso
+from tallygate.core.text import plural
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.output import shown_zone
@@ -95,7 +96,7 @@ def export(program: Program, session: str, target: Path | None, as_zip: bool) ->
         name = f"evidence-{output.short_id(session_id)}".replace("/", "-") + (".zip" if as_zip else "")
         place = Path(name) if target is None else target
         files = export_bundle(app.runtime, session_id, place, as_zip=as_zip)
-    click.echo(f"{output.safe(place, 1000)}: {output.plural(len(files), 'file')}. README.md in it says how to verify.")
+    click.echo(f"{output.safe(place, 1000)}: {plural(len(files), 'file')}. README.md in it says how to verify.")
 
 
 @attest.command()

@@ -14,6 +14,7 @@ from tallygate.core.learning.calibration import EstimateKind, StoredSample
 from tallygate.core.learning.replay import COVERED_PERCENTS, WELL_OVER_PERCENT, Accuracy, Figures, Gate
 from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number
+from tallygate.core.text import plural
 from tallygate.core.typed import typed_amount
 from tallygate.core.words import CalibrationMode, client_name
 from tallygate.entrypoints.cli import output
@@ -100,8 +101,8 @@ def _progress_bar() -> Iterator[Callable[[BacktestProgress], None]]:
 def _say(found: Backtest) -> None:
     for part in found.parts:
         figures = part.figures[Gate.LEARNED]
-        calls = output.plural(part.accuracy.asks, "call")
-        output.heading(f"{_OF[part.kind]}: {output.plural(figures.sessions, 'session')}, {calls}")
+        calls = plural(part.accuracy.asks, "call")
+        output.heading(f"{_OF[part.kind]}: {plural(figures.sessions, 'session')}, {calls}")
         click.echo(f"{figures.binding:,} of them needed more than a budget {_budget(found)}.")
         _backtest_table(list(part.figures.items()))
         for line in _accuracy(part.accuracy):
@@ -325,7 +326,7 @@ def rebuild(program: Program, as_json: bool) -> None:
     if as_json:
         output.document({"samples": count})
     else:
-        click.echo(f"Learned from {output.plural(count, 'call')}.")
+        click.echo(f"Learned from {plural(count, 'call')}.")
 
 
 @calibrate.command("reset")
@@ -345,10 +346,10 @@ def reset(program: Program, client: str | None, model: str | None, billed: bool,
     with program.opened() as app:
         if billed:
             factors = estimates.forget_factors(app.runtime, authority=authority)
-            click.echo(f"Forgotten: {output.plural(factors, 'factor')} from bills.")
+            click.echo(f"Forgotten: {plural(factors, 'factor')} from bills.")
             return
         count = estimates.forget(app.runtime, client, model, authority=authority)
-    click.echo(f"Forgotten: {output.plural(count, 'sample')}. Estimates count as they are given until more is known.")
+    click.echo(f"Forgotten: {plural(count, 'sample')}. Estimates count as they are given until more is known.")
 
 
 @calibrate.command("export")

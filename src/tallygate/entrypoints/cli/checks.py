@@ -16,6 +16,7 @@ from tallygate.core.errors import SettingsError, TallygateError
 from tallygate.core.gate.wording import budget_name, off_told
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.sums import unread_sum
+from tallygate.core.text import plural
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.check import Check, CheckState, failed
 from tallygate.entrypoints.cli.program import Program
@@ -32,10 +33,10 @@ from tallygate.operations.proof.attest import signing
 from tallygate.operations.proof.verify import verify_lines
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.overview import newest_limit_changes, standing
+from tallygate.operations.views.prices import OLD_DAYS
 from tallygate.operations.views.usage import unread_files
 from tallygate.settings import Settings
 
-PRICES_OLD_DAYS = 30
 FINDINGS_SHOWN = 10
 LIMITS_SHOWN = 5
 CLOCK_SLACK_US = 1_000_000
@@ -248,9 +249,7 @@ def _chain(ledger: SqliteLedger, runtime: Runtime) -> Check:
         return Check("chain", CheckState.FAIL, listed + more, REBUILD)
     with ledger.reading(runtime.tenant) as reader:
         head = reader.head()
-    found = (
-        f"{output.plural(head.seq, 'event')}, each as it was written, and all sums theirs; last {head.hash.hex()[:16]}"
-    )
+    found = f"{plural(head.seq, 'event')}, each as it was written, and all sums theirs; last {head.hash.hex()[:16]}"
     return Check("chain", CheckState.OK, found)
 
 
@@ -261,7 +260,7 @@ def _queue(_: SqliteLedger, runtime: Runtime) -> Check:
         return Check("log queue", CheckState.OK, "no line waits")
     paths = ", ".join(sorted({line.path for line in waiting}))
     to_do = "The next server writes them; see the check of the run log for why they wait."
-    return Check("log queue", CheckState.WARN, f"{output.plural(len(waiting), 'line')} for {paths}", to_do)
+    return Check("log queue", CheckState.WARN, f"{plural(len(waiting), 'line')} for {paths}", to_do)
 
 
 def _limits(_: SqliteLedger, runtime: Runtime) -> Check:
@@ -308,15 +307,13 @@ def booked(runtime: Runtime) -> Check:
         count, latest = reader.count_anomalies(), reader.anomalies(FINDINGS_SHOWN)
         odd, newest = reader.count_call_anomalies(), reader.call_anomalies(FINDINGS_SHOWN)
     told = "; ".join(f"{each.call_id}: {ODD_REPORTS.get(each.kind, each.kind)} ({each.told})" for each in newest)
-    reports = f"{output.plural(odd, 'odd report')} of agents on their own calls, booked as said: {told}"
+    reports = f"{plural(odd, 'odd report')} of agents on their own calls, booked as said: {told}"
     if not count:
         if not odd:
             return Check("booked", CheckState.OK, "nothing was told against a booked response")
         return Check("booked", CheckState.WARN, reports, "See: tallygate usage anomalies.")
     listed = "; ".join(f"{each.response_key} ({each.told})" for each in latest)
-    found = (
-        f"{output.plural(count, 'response')} told of again with less or otherwise, or at an impossible time: {listed}"
-    )
+    found = f"{plural(count, 'response')} told of again with less or otherwise, or at an impossible time: {listed}"
     found = f"{found}. {reports}" if odd else found
     to_do = "What was booked stays. Where it is wrong: tallygate usage correct RESPONSE --reason TEXT."
     return Check("booked", CheckState.WARN, found, to_do)
@@ -343,11 +340,11 @@ def run_log(path: Path, database: Path | None) -> Check:
 def price_table(runtime: Runtime) -> Check:
     """Which prices are in force, and how recent they are."""
     info = runtime.workspace.prices.info(as_datetime(runtime.services.clock_us()))
-    found = f"{info.source} {info.version}, {output.plural(info.models, 'model')}"
+    found = f"{info.source} {info.version}, {plural(info.models, 'model')}"
     if info.age_days is None:
         return Check("prices", CheckState.WARN, f"{found}, without dates", "Update with: tallygate prices update")
     found += f", newest price of {info.newest_price} ({info.age_days} days old)"
-    if info.age_days > PRICES_OLD_DAYS:
+    if info.age_days > OLD_DAYS:
         to_do = "Update with: tallygate prices update; a [[price]] in the settings wins over the list."
         return Check("prices", CheckState.WARN, found, to_do)
     return Check("prices", CheckState.OK, found)
@@ -380,7 +377,7 @@ def of_keys(ring: KeyRing, runtime: Runtime) -> Check:
         told, waiting = signing(runtime)
     except TallygateError as error:
         return failed(NAME, error)
-    waits = f"; {output.plural(waiting, 'attestation')} to be signed" if waiting else ""
+    waits = f"; {plural(waiting, 'attestation')} to be signed" if waiting else ""
     if not lineage and not told:
         return Check(NAME, CheckState.OK, f"none yet: the first signature makes one in {ring.folder}{waits}")
     if not lineage:
@@ -390,7 +387,7 @@ def of_keys(ring: KeyRing, runtime: Runtime) -> Check:
     if told and told[-1] not in lineage:
         found = f"{lineage[0]} signs, to which {told[-1]}, which signed before, never agreed{waits}"
         return Check(NAME, CheckState.WARN, found, NEW_KEY)
-    earlier = f", after {output.plural(len(lineage) - 1, 'rotation')}" if len(lineage) > 1 else ""
+    earlier = f", after {plural(len(lineage) - 1, 'rotation')}" if len(lineage) > 1 else ""
     return Check(NAME, CheckState.OK, f"{lineage[0]} in {ring.folder}{earlier}{waits}")
 
 
@@ -429,7 +426,7 @@ def of_anchor(anchor: Anchor, runtime: Runtime) -> Check:
     copies = remembered.copies
     sound = [file for file, copy in copies if copy is Copy.SOUND]
     told = [_told(each) for each in accepted_ledgers(runtime)]
-    by = output.plural(len(sound), "file")
+    by = plural(len(sound), "file")
     if theirs := sum(copy is Copy.SOUND for _, copy in remembered.others):
         by += f" of this host and {theirs} of others"
     found = "; ".join([f"the ledger is the one that was there, as {by} beside it tell", *told])

@@ -10,6 +10,7 @@ from pathlib import Path
 from tallygate.clients.client import Client, InstallScope, Obstacle, server_arguments
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import TallygateError
+from tallygate.core.text import plural
 from tallygate.core.words import client_name
 from tallygate.editing.manifest import Manifest
 from tallygate.entrypoints.cli import output
@@ -143,8 +144,8 @@ def sessions(runtime: Runtime, *, installed_us: int = 0) -> Check:
             "enforcement", CheckState.WARN, f"responses that no hook was asked about, of late: {listed}", UNGATED
         )
     if not loose:
-        return Check("enforcement", CheckState.OK, f"{output.plural(len(last), 'session')} of late, all gated by hooks")
-    found = f"{len(loose)} of the last {output.plural(len(last), 'session')} not enforced, lately {loose[0].session_id}"
+        return Check("enforcement", CheckState.OK, f"{plural(len(last), 'session')} of late, all gated by hooks")
+    found = f"{len(loose)} of the last {plural(len(last), 'session')} not enforced, lately {loose[0].session_id}"
     return Check("enforcement", CheckState.WARN, found, UNGATED)
 
 

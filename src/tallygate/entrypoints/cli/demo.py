@@ -20,6 +20,7 @@ import tallygate
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, parse_amount_nanos
+from tallygate.core.text import plural
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import FAILED, Program, pass_program, sentence
 from tallygate.ledger.audit.audit import audit
@@ -355,7 +356,7 @@ def _tell_ledger(view: SessionView, head: Head, database: Path) -> None:
         output.money("COST", [(call.booked_nanos if call.has_actual else None, unit) for call in calls]),
         output.words("MODEL", [call.model_used or call.model_requested for call in calls]),
     )
-    counted = f"{output.plural(len(calls), 'decision')}, {output.plural(head.seq, 'event')}"
+    counted = f"{plural(len(calls), 'decision')}, {plural(head.seq, 'event')}"
     click.echo(f"1 session, {counted}; chain verified, head {head.hash.hex()[:16]}")
     click.echo(f"Ledger: {database}")
 

@@ -10,6 +10,7 @@ from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import LedgerCorrupt, LedgerUnavailable
 from tallygate.core.moments import iso
 from tallygate.core.proof import is_about_history
+from tallygate.core.text import plural
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.output import shown_zone
@@ -56,7 +57,7 @@ def doctor(ctx: click.Context, program: Program, rebuild: bool, as_json: bool) -
         listed = [{"check": c.name, "state": c.state.value, "found": f, "to_do": t} for c, f, t in told]
         output.document({"ok": not failed, "failed": failed, "warned": warned, "checks": listed})
     else:
-        click.echo(f"\n{output.plural(len(done), 'check')}, {failed} failed, {output.plural(warned, 'warning')}.")
+        click.echo(f"\n{plural(len(done), 'check')}, {failed} failed, {plural(warned, 'warning')}.")
     if failed:
         ctx.exit(FAILED)
 
@@ -84,7 +85,7 @@ def _rebuild(ctx: click.Context, program: Program, *, as_json: bool) -> None:
         return
     until = output.when(done.last_us, shown_zone(settings))
     facts = [
-        ("rebuilt", f"{path} from {output.plural(done.events, 'event')}; its budgets are what they say"),
+        ("rebuilt", f"{path} from {plural(done.events, 'event')}; its budgets are what they say"),
         ("kept", f"the ledger as it was: {done.copy}"),
     ]
     if done.lost is not None:

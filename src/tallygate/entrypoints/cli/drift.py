@@ -9,6 +9,7 @@ import click
 
 from tallygate.core.bills.lines import Bucket
 from tallygate.core.money import adding_up, format_amount
+from tallygate.core.text import plural
 from tallygate.core.words import client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
@@ -109,7 +110,7 @@ def _show(found: Review) -> None:
     click.echo(f"Review{found.span and ' of '}{found.span}, days of UTC, in US dollars")
     _lines(found)
     if found.hidden:
-        output.aside(f"{output.plural(found.hidden, 'more line')}; the total has all. A larger --limit shows them.")
+        output.aside(f"{plural(found.hidden, 'more line')}; the total has all. A larger --limit shows them.")
     _causes(found)
     if not found.has_bills:
         output.hint(

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from tallygate.core.errors import Conflict, InvalidArgument
+from tallygate.core.text import plural
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.output import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
@@ -92,7 +93,7 @@ def export(
                 _to_output(pieces)
                 return
             size = _to_file(out, pieces, force=force)
-    output.aside(f"{output.plural(counted.rows, 'row')} in {out} ({output.size(size)}).")
+    output.aside(f"{plural(counted.rows, 'row')} in {out} ({output.size(size)}).")
 
 
 class _CountedRows:

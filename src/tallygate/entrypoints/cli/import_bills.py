@@ -17,6 +17,7 @@ from tallygate.core.authority import Loosening
 from tallygate.core.moments import as_datetime, iso, microseconds
 from tallygate.core.money import exact_number, format_amount
 from tallygate.core.statements import Bill, BillLine
+from tallygate.core.text import plural
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
 from tallygate.entrypoints.cli.output import moment_us, shown_zone
@@ -113,7 +114,7 @@ def _tell(text: str) -> None:
 def told_twice(lines: int, bills: str, counting: str) -> str:
     """That so many lines of a bill are in other ones as well, and where they count."""
     stand, count = ("stands", "counts") if lines == 1 else ("stand", "count")
-    return f"{output.plural(lines, 'line')} {stand} in {bills} bills as well, and {count} {counting}"
+    return f"{plural(lines, 'line')} {stand} in {bills} bills as well, and {count} {counting}"
 
 
 def _say(title: str, days: Days, kept: list[KeptBill], *, dry_run: bool) -> None:
@@ -206,7 +207,7 @@ def _progress(count: int) -> Iterator[tuple[Callable[[Path], None], Progress]]:
         bar.update(task, doing=f"reading {output.safe(path.name, 40)}", total=None, refresh=True)
 
     def writes(done: int, lines: int) -> None:
-        of = f" of {output.plural(count, 'file')}" if count >= _SEVERAL else ""
+        of = f" of {plural(count, 'file')}" if count >= _SEVERAL else ""
         bar.update(task, doing=f"writing lines{of}", completed=done, total=lines, refresh=done == lines)
 
     columns = (TextColumn("{task.fields[doing]}", markup=False), BarColumn(), MofNCompleteColumn())
@@ -219,7 +220,7 @@ def _kept_table(drafts: Sequence[Draft], kept: Sequence[KeptBill], *, dry_run: b
     bills, outcomes = [each.bill for each in kept], _outcomes(kept, dry_run=dry_run)
     if len(bills) == 1:
         [bill], (result, bill_id) = bills, (column.cells[0] for column in outcomes)
-        parts = [bill.format, output.plural(bill.lines, "line"), f"{_days(bill)} (UTC)", _sum(bill)]
+        parts = [bill.format, plural(bill.lines, "line"), f"{_days(bill)} (UTC)", _sum(bill)]
         parts += [] if dry_run and kept[0].fresh else [bill_id]
         click.echo(output.safe(f"{drafts[0].name} {result}: {', '.join(parts)}", 1000))
     else:
@@ -403,10 +404,10 @@ def delete(program: Program, *, bill: str, as_json: bool) -> None:
     if not gone.fresh:
         click.echo(f"{gone.bill.bill_id} was deleted already: nothing changed.")
         return
-    lines = output.plural(gone.bill.lines, "line")
+    lines = plural(gone.bill.lines, "line")
     click.echo(f"{gone.bill.bill_id} counts no more ({lines}); it stays in the ledger, and can be imported again.")
     if gone.again:
-        click.echo(f"{output.plural(gone.again, 'line')} that it had replaced count again in earlier bills.")
+        click.echo(f"{plural(gone.again, 'line')} that it had replaced count again in earlier bills.")
 
 
 import_.add_command(fetch)

@@ -10,6 +10,7 @@ import click
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.money import format_amount, json_number
+from tallygate.core.text import plural
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.program import FAILED, Program, pass_program
@@ -129,7 +130,7 @@ def _say(report: ImportReport, *, dry_run: bool) -> None:
     if report.database is not None:
         rows.append(("database", report.database.file))
     if report.log is not None:
-        counted = f"{output.plural(lines['lines'], 'line')}, {lines['in_database']:,} of sessions in the database"
+        counted = f"{plural(lines['lines'], 'line')}, {lines['in_database']:,} of sessions in the database"
         ours = f", {lines['ours']:,} written by Tallygate" if lines["ours"] else ""
         rows.append(("run log", f"{report.log.file}: {counted}{ours}"))
     output.facts(rows)
@@ -154,15 +155,15 @@ def _say_remarks(report: ImportReport) -> None:
     if count := brought.remarks[Remark.FREE]:
         models = ", ".join(name for name, _ in brought.free.most_common(_MODELS_SHOWN))
         more = ", ..." if len(brought.free) > _MODELS_SHOWN else ""
-        calls = output.plural(count, "call")
+        calls = plural(count, "call")
         output.aside(
             f"{calls} cost $0 there, although tokens were used: the price was not known. Models: {models}{more}."
         )
     for remark, text in _MEANING.items():
         if (count := brought.remarks[remark]) > 0:
-            output.aside(text.format(output.plural(count, "call" if remark in _OF_CALLS else "session")) + ".")
+            output.aside(text.format(plural(count, "call" if remark in _OF_CALLS else "session")) + ".")
     if report.orphan_calls:
-        output.aside(f"{output.plural(report.orphan_calls, 'call')} of no session in the database: not taken.")
+        output.aside(f"{plural(report.orphan_calls, 'call')} of no session in the database: not taken.")
     if report.schema_is_newer:
         output.aside("the database was written by a newer l6e-mcp than 0.8.5: what that added was not read.")
     if report.log_lines["unfinished"]:

@@ -22,6 +22,7 @@ from tallygate.clients.running import unaware
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, NotFound, SettingsError
 from tallygate.core.money import format_amount
+from tallygate.core.text import plural
 from tallygate.core.words import BudgetMode
 from tallygate.editing.edits import FileEdits, Whole
 from tallygate.entrypoints.cli import leaving, output
@@ -532,9 +533,9 @@ def _say(
         output.aside(f"nothing to do: {'everything' if sound else 'what is installed'} is as it should be ({titles}).")
     elif dry_run:
         how = "" if diff else "; --diff shows how"
-        output.aside(f"{output.plural(len(changed), 'file')} would change{how}. Nothing was changed.")
+        output.aside(f"{plural(len(changed), 'file')} would change{how}. Nothing was changed.")
     else:
-        output.aside(f"{verb}: {output.plural(len(changed), 'file')}. Restart the clients that run.")
+        output.aside(f"{verb}: {plural(len(changed), 'file')}. Restart the clients that run.")
     command = "init" if verb == "installed" else "uninstall"
     for client, why in left_out:
         output.aside(

@@ -16,11 +16,11 @@ from tallygate.clients.registry import REGISTRY
 from tallygate.clients.running import unaware
 from tallygate.core.errors import SettingsError, TallygateError
 from tallygate.core.hooks import foreign_text
+from tallygate.core.text import plural
 from tallygate.editing.manifest import Manifest
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.check import Check, CheckState, failed
 from tallygate.entrypoints.cli.init import folder_of, places_of_user
-from tallygate.entrypoints.cli.output import plural
 from tallygate.entrypoints.handover import residents
 from tallygate.ledger.presence import ServerPresence
 from tallygate.settings import ResidentMode, Settings
@@ -176,7 +176,7 @@ def of_hooks(presence: ServerPresence, now_us: int) -> Check:
     if len(alone) < ALONE_FEW:
         return Check("hooks", CheckState.OK, "answered by running servers")
     at_us, client, event = alone[-1]
-    times = output.plural(len(alone), "time")
+    times = plural(len(alone), "time")
     found = f"{times} in the last day a hook found no server and started the gate by itself, which is slow"
     found += f"; last {event} of {client} on {output.when(at_us)[5:]}"
     to_do = "See in the client whether its MCP server tallygate runs; to write its entry anew: tallygate init"
@@ -203,7 +203,7 @@ def of_program() -> Check:
         return Check(
             "program", CheckState.FAIL, found, "Install this version again: somebody has changed the gate itself."
         )
-    return Check("program", CheckState.OK, f"{output.plural(len(ours), 'file')}, as installed")
+    return Check("program", CheckState.OK, f"{plural(len(ours), 'file')}, as installed")
 
 
 def _other_than(files: list) -> Iterator[str]:  # type: ignore[type-arg]

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable
+from tallygate.core.text import plural
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.limits import is_attended, is_begun_by_init
 from tallygate.entrypoints.cli.program import Program
@@ -104,7 +105,7 @@ def take_all(kept: Kept, listed: Kept) -> bool:
     for file, why in failed:
         output.aside(f"{file} could not be removed: {why}.")
     if not failed:
-        files = output.plural(len({*listed.files, *kept.files}), "file")
+        files = plural(len({*listed.files, *kept.files}), "file")
         output.aside(f"removed: {files} of ledger, keys, settings and caches.")
     return not failed
 

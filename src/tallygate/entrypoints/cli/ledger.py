@@ -12,6 +12,7 @@ from tallygate.core.errors import InvalidArgument, LedgerCorrupt, LedgerUnavaila
 from tallygate.core.lock import Lock
 from tallygate.core.moments import iso
 from tallygate.core.proof import is_about_history
+from tallygate.core.text import plural
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
@@ -167,7 +168,7 @@ def _facts(database: Path, head: Head, read: SyncReport | None) -> list[tuple[st
     if read is not None:
         say_faults(read.faults)
         taken = read.taken
-        again = f"{taken.new:,} new responses in {output.plural(read.read, 'transcript')}, {taken.known:,} known"
+        again = f"{taken.new:,} new responses in {plural(read.read, 'transcript')}, {taken.known:,} known"
     return [("now", f"{database}, event {head.seq:,} tells of it"), ("read again", again)]
 
 
@@ -226,6 +227,6 @@ def backup(program: Program, file: Path, as_json: bool) -> None:
     output.facts(
         [
             ("backup", f"{path} ({output.size(size)})"),
-            ("chain", f"{output.plural(head.seq, 'event')}, head {head.hash.hex()}"),
+            ("chain", f"{plural(head.seq, 'event')}, head {head.hash.hex()}"),
         ]
     )

@@ -443,11 +443,6 @@ def size(count: int) -> str:
     return f"{count} B" if unit == "B" else f"{tenths // 10}.{tenths % 10} {unit}"
 
 
-def plural(count: int, noun: str) -> str:
-    """A count with its noun."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def are(count: int) -> str:
     """The verb that stands after so many."""
     return "is" if count == 1 else "are"

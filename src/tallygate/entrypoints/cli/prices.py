@@ -13,6 +13,7 @@ import click
 from tallygate.core.costing import Certainty, Price, Tokens
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import TOKENS_MAX, format_amount, json_number
+from tallygate.core.text import plural
 from tallygate.core.typed import typed_count
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
@@ -57,7 +58,7 @@ def estimate(program: Program, model: str, input_text: str, output_text: str, as
         return
     usd, gbp = format_amount(found.usd_nanos), format_amount(found.gbp_nanos, "GBP")
     how = f" (counted by {counted_by})" if counted_by else ""
-    given = output.plural(input_tokens, "token")
+    given = plural(input_tokens, "token")
     click.echo(f"{usd} ({gbp}) for {given} in{how} and {output_tokens:,} out of {output.safe(model)}")
     click.echo(f"{_rates(found.price)}; {origin(found.price)}")
     _warn(found.price)
@@ -199,10 +200,10 @@ def update(program: Program, *, file: Path | None, force: bool, as_json: bool) -
         )
         return
     if not taken.fresh:
-        click.echo(f"The price list is the newest already: {output.plural(compared.after, 'model')}.")
+        click.echo(f"The price list is the newest already: {plural(compared.after, 'model')}.")
         return
-    moved, gone = output.plural(len(compared.moved), "rate"), output.plural(len(compared.gone), "model")
-    click.echo(f"Prices taken: {output.plural(compared.after, 'model')}, {moved} changed, {gone} gone.")
+    moved, gone = plural(len(compared.moved), "rate"), plural(len(compared.gone), "model")
+    click.echo(f"Prices taken: {plural(compared.after, 'model')}, {moved} changed, {gone} gone.")
     click.echo("They count for what comes.")
     click.echo(f"sha256 {taken.snapshot.digest}")
     output.aside("servers that run take them at their next start.")
@@ -233,11 +234,11 @@ def reset(program: Program, *, as_json: bool) -> None:
             }
         )
         return
-    models = output.plural(compared.after, "model")
+    models = plural(compared.after, "model")
     if not was_kept:
         click.echo(f"The price list that came with the program counts already: {models}.")
         return
-    moved = output.plural(len(compared.moved), "rate")
+    moved = plural(len(compared.moved), "rate")
     click.echo(f"The price list that came with the program counts again: {models}, {moved} changed.")
     output.aside("servers that run take it at their next start.")
 
@@ -308,7 +309,7 @@ def _show_recorded(booked: Sequence[quote.BookedPrice]) -> None:
     for each in booked:
         sure = "" if each.certainty is Certainty.KNOWN else f", {each.certainty.value}"
         click.echo(
-            f"recorded as {output.safe(each.model)}: {output.plural(each.responses, 'response')}, "
+            f"recorded as {output.safe(each.model)}: {plural(each.responses, 'response')}, "
             f"{format_amount(each.nanos)}, at {output.rate(each.input_nanos)} in, {output.rate(each.output_nanos)} out "
             f"per million tokens; {output.safe(each.key, 300)}{sure}"
         )

@@ -17,7 +17,7 @@ from tallygate.core.moments import iso, microseconds
 from tallygate.core.money import adding_up, format_amount, json_number, told_apart
 from tallygate.core.proof import SlimAttestation
 from tallygate.core.sessions import over_limit
-from tallygate.core.text import cleaned
+from tallygate.core.text import cleaned, plural
 from tallygate.core.usage import UNKNOWN_MODEL
 from tallygate.core.words import BudgetMode, CallState, SessionExactness, SessionState, client_name
 from tallygate.entrypoints.cli import output
@@ -110,11 +110,11 @@ def end(program: Program, session: str, summary: str | None) -> None:
         attested = _signed(app.runtime, session_id)
         head = head_of(app.runtime)
     cost = format_amount(totals.total_nanos)
-    click.echo(f"{output.safe(session_id)} has ended: {output.plural(totals.calls_made, 'call')}, {cost}.")
+    click.echo(f"{output.safe(session_id)} has ended: {plural(totals.calls_made, 'call')}, {cost}.")
     click.echo(f"Run log: {output.safe(view.session.run_log, 1000)}")
     if attested is not None:
         click.echo(f"Signed: {attested.attestation_id}; to export: tallygate attest export {output.safe(session_id)}")
-    click.echo(f"Chain: {output.plural(head.seq, 'event')}, head {head.hash.hex()}")
+    click.echo(f"Chain: {plural(head.seq, 'event')}, head {head.hash.hex()}")
     for failure in waiting:
         output.aside(f"a run-log line waits in the ledger and is written later: {failure}")
 
@@ -367,7 +367,7 @@ _COUNTED = {
 def _counted(view: SessionView) -> str:
     """How much of a total is actual usage, in words; programs have `exactness_state`."""
     pending = view.totals.pending_exact_calls
-    waits = f"; {output.plural(pending, 'call')} still to be counted" if pending else ""
+    waits = f"; {plural(pending, 'call')} still to be counted" if pending else ""
     return _COUNTED[SessionExactness(view.totals.stated)] + waits
 
 
@@ -395,7 +395,7 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
         ("session", session.session_id),
         ("state", f"{session.state}, started {started}{_ended(session, time_zone)}"),
         ("client", f"{_clients(session)}, model {output.safe(_main_model(view))}"),
-        ("total", f"{total} in {output.plural(totals.calls_made, 'call')}"),
+        ("total", f"{total} in {plural(totals.calls_made, 'call')}"),
         ("enforcement", "hooks of the client" if view.enforced else "not enforced: only an agent that asks is gated"),
         ("counted", _counted(view)),
         ("told by", TOLD_BY[totals.basis]),
@@ -456,10 +456,10 @@ def _show_observed(observed: ObservedSummary, drift: list[Cause]) -> None:
     cost, estimated = format_amount(observed.nanos), format_amount(observed.estimated_nanos)
     output.facts(
         [
-            ("cost", f"{cost} in {output.plural(observed.responses, 'response')}, {estimated} were estimated"),
+            ("cost", f"{cost} in {plural(observed.responses, 'response')}, {estimated} were estimated"),
             ("tokens", f"{inside}, {tokens.output:,} out"),
             ("outside", f"{format_amount(observed.outside_nanos)} outside of calls"),
-            ("incomplete", f"{output.plural(observed.incomplete, 'response')} without a final count"),
+            ("incomplete", f"{plural(observed.incomplete, 'response')} without a final count"),
         ]
     )
     if drift:

@@ -19,6 +19,7 @@ from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import format_amount, json_number, told_apart
 from tallygate.core.plan import PlanStanding
 from tallygate.core.sums import UnreadSum
+from tallygate.core.text import plural
 from tallygate.core.words import BudgetMode
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import budget_json, budget_table, limits_to_come
@@ -40,6 +41,7 @@ from tallygate.operations.plan import plans_standing
 from tallygate.operations.views import overview
 from tallygate.operations.views.history import Fitting, fitting, so_far, spent_lately
 from tallygate.operations.views.overview import last_stops, list_budgets, standing
+from tallygate.operations.views.prices import OLD_DAYS
 from tallygate.operations.views.usage import Anomalies, what_is_open
 from tallygate.pricing.catalog import CatalogInfo
 from tallygate.reports.run_line import stop_stated
@@ -48,7 +50,6 @@ from tallygate.settings import Settings
 
 _SESSIONS_MAX = 100
 _BUDGETS_LOOKED_AT = 200
-_OLD_DAYS = 30
 _OVER_SHOWN = 5
 _OLD = "the price list is more than a month old: `tallygate prices update` fetches a newer one."
 
@@ -220,7 +221,7 @@ def _show_work(seen: _Seen) -> None:
     if seen.stands.open_sessions:
         from tallygate.entrypoints.cli.sessions import session_table
 
-        output.heading(f"{output.plural(len(seen.stands.open_sessions), 'open session')}")
+        output.heading(f"{plural(len(seen.stands.open_sessions), 'open session')}")
         session_table(seen.stands.open_sessions, seen.zone)
     else:
         click.echo("\nNo open sessions.")
@@ -264,12 +265,12 @@ def _places(seen: _Seen) -> list[tuple[str, str]]:
         ("ledger", f"{paths.database} ({output.size(seen.state.size_bytes)}, schema {seen.state.schema})"),
         ("events", _events(head.seq, output.when(head.at_us, seen.zone))),
         *([("last hash", head.hash.hex())] if head.seq else []),
-        ("run log", f"{paths.run_log}" + (f" ({output.plural(waiting, 'line')} waiting)" if waiting else "")),
+        ("run log", f"{paths.run_log}" + (f" ({plural(waiting, 'line')} waiting)" if waiting else "")),
         ("settings", ", ".join(map(str, paths.settings_files)) or "the defaults: no settings file"),
         *_locked(seen),
         ("time zone", _zone(settings, seen.zone)),
         *_whose(settings),
-        ("prices", f"{prices.source} {prices.version}, {output.plural(prices.models, 'model')}, {age}{fetched}"),
+        ("prices", f"{prices.source} {prices.version}, {plural(prices.models, 'model')}, {age}{fetched}"),
     ]
 
 
@@ -301,7 +302,7 @@ def _notices(seen: _Seen) -> Iterator[str]:
         yield f"The alert at {mark.percent} % of {mark.budget_id} could not be told ({when}): {mark.error}"
     if why:
         yield why
-    elif age_days is not None and age_days > _OLD_DAYS:
+    elif age_days is not None and age_days > OLD_DAYS:
         yield _OLD
     if seen.lock.lost_us is not None:
         yield (
@@ -379,4 +380,4 @@ def _zone(settings: Settings, shown: str) -> str:
 
 
 def _events(events: int, last: str) -> str:
-    return f"{output.plural(events, 'event')}, last {last}" if events else "no events yet"
+    return f"{plural(events, 'event')}, last {last}" if events else "no events yet"

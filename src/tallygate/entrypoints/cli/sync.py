@@ -17,6 +17,7 @@ from tallygate.clients.reading.lines import Skip
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.sums import UnreadSum
+from tallygate.core.text import plural
 from tallygate.core.words import client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import ClientChoice
@@ -115,7 +116,7 @@ def progress_bar() -> Iterator[Callable[[SyncProgress], None]]:
         task = bar.add_task("", total=None, rows="")
 
         def show(now: SyncProgress) -> None:
-            rows = f", {output.plural(now.rows, 'response')} read" if now.rows else ""
+            rows = f", {plural(now.rows, 'response')} read" if now.rows else ""
             bar.update(task, completed=now.files_done, total=now.files, rows=rows)
 
         yield show
@@ -236,7 +237,7 @@ def _summary(report: SyncReport, unread: UnreadSum) -> None:
     older = f", {report.older:,} older" if report.older else ""
     rows = [
         ("responses", f"{taken.new:,} new, {taken.corrected:,} corrected, {taken.known:,} known"),
-        ("budgets", f"{output.plural(taken.attributed, 'response')} counted into sessions"),
+        ("budgets", f"{plural(taken.attributed, 'response')} counted into sessions"),
         ("files", f"{report.files:,}: {read}{older}"),
     ]
     left_out, unusable = _skipped(report, expected=True), _skipped(report, expected=False)

@@ -9,6 +9,7 @@ from tallygate.clients.reading.lines import Skip
 from tallygate.clients.reading.otlp import TelemetrySkip
 from tallygate.core.money import format_amount, json_number
 from tallygate.core.sums import CUT_OFF, UnreadSum
+from tallygate.core.text import plural
 from tallygate.core.words import UsageBasis
 from tallygate.entrypoints.cli import output
 from tallygate.operations.usage.ingest import REFUSED
@@ -56,9 +57,9 @@ MEANING: dict[str, str] = {
 def unread_text(found: UnreadSum) -> str:
     """What could not be read, and about what it cost, in a sentence without its end."""
     why = ", ".join(f"{count:,} {MEANING.get(reason, reason)}" for reason, count in sorted(found.why.items()))
-    where = [output.plural(found.files, "file")] if found.files else []
+    where = [plural(found.files, "file")] if found.files else []
     places = " and ".join([*where, *(["telemetry"] if found.told else [])])
-    text = f"{output.plural(found.records, 'record')} in {places} could not be read ({why})"
+    text = f"{plural(found.records, 'record')} in {places} could not be read ({why})"
     if not found.estimated:
         return f"{text}; what they cost is not known"
     rest = found.records - found.estimated
@@ -72,12 +73,12 @@ def open_questions(unread: UnreadSum, anomalies: Anomalies) -> Iterator[str]:
         yield f"{unread_text(unread)}. They are in no total; `tallygate doctor` names the files."
     if anomalies.responses:
         yield (
-            f"{output.plural(anomalies.responses, 'response')} were told of again with less, another model or another "
+            f"{plural(anomalies.responses, 'response')} were told of again with less, another model or another "
             "time, or at a time that cannot be right; what was counted stays. `tallygate usage anomalies` names them."
         )
     if anomalies.reports:
         yield (
-            f"{output.plural(anomalies.reports, 'report')} of agents on their own calls {output.are(anomalies.reports)}"
+            f"{plural(anomalies.reports, 'report')} of agents on their own calls {output.are(anomalies.reports)}"
             " odd: far less than asked for, a free model, or void after void. `tallygate usage anomalies` names them."
         )
 

@@ -13,6 +13,7 @@ from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Certainty, Split
 from tallygate.core.moments import iso
 from tallygate.core.money import adding_up, format_amount, json_number
+from tallygate.core.text import plural
 from tallygate.core.words import client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import ClientChoice, as_csv_option, as_json_option, limit_option
@@ -401,7 +402,7 @@ def _notes(view: UsageView) -> None:
     """What the figures leave open, below the table and out of the way of programs that read it."""
     whole = view.total.whole
     if view.hidden:
-        output.aside(f"{output.plural(view.hidden, 'more line')}; the total has all. A larger --limit shows them.")
+        output.aside(f"{plural(view.hidden, 'more line')}; the total has all. A larger --limit shows them.")
     if view.gone:
         shown = ", ".join(view.gone[:_GONE_SHOWN])
         more = f" and {len(view.gone) - _GONE_SHOWN} more" if len(view.gone) > _GONE_SHOWN else ""

@@ -15,6 +15,7 @@ import click
 from tallygate.attest.keyring import KeyRing
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, NotProven
 from tallygate.core.proof import missing
+from tallygate.core.text import plural
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.keys import keys_in
 from tallygate.entrypoints.cli.options import as_json_option
@@ -156,7 +157,7 @@ def _verdict(report: Report) -> str:
     if report.broken:
         return "Something is broken."
     if report.elsewhere:
-        lines, are = output.plural(report.elsewhere, "line"), output.are(report.elsewhere)
+        lines, are = plural(report.elsewhere, "line"), output.are(report.elsewhere)
         other = "another ledger" if report.elsewhere == 1 else "other ledgers"
         return f"This ledger verifies. {lines} of the run log {are} of {other}, of which nothing can be said here."
     return "Everything verifies."

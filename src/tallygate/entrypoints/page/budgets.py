@@ -13,7 +13,7 @@ from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.gate.wording import raise_by
 from tallygate.core.model import Budget, LimitChange
 from tallygate.core.money import COUNTED, exact_text
-from tallygate.core.text import cleaned
+from tallygate.core.text import cleaned, plural
 from tallygate.entrypoints.page import charts
 from tallygate.entrypoints.page.document import PageAround, document
 from tallygate.entrypoints.page.labels import budget_label, budget_terms, pressure_of
@@ -35,7 +35,7 @@ from tallygate.entrypoints.page.parts import (
     table,
     title,
 )
-from tallygate.entrypoints.page.wording import NONE, clock, day, money, percent, plural, renewal, when
+from tallygate.entrypoints.page.wording import NONE, clock, day, money, percent, renewal, when
 from tallygate.operations.budgets.of_settings import ADVICE
 from tallygate.operations.views.limits import LimitsNow, Raised
 

@@ -13,10 +13,10 @@ from tallygate import __version__
 from tallygate.core.chosen import ALL, TODAY, WEEK, Span, Term, month_before
 from tallygate.core.errors import TallygateError
 from tallygate.core.gate.wording import off_told
-from tallygate.core.text import cleaned, visible
+from tallygate.core.text import cleaned, plural, visible
 from tallygate.entrypoints.page.look import KEYS, Look
 from tallygate.entrypoints.page.parts import PATTERNS, banner, state, title
-from tallygate.entrypoints.page.wording import at, offset, plural, when
+from tallygate.entrypoints.page.wording import at, offset, when
 from tallygate.operations.views.frame import OPEN_MAX, Frame
 
 # Pages in their order, each with the name that stands in the head.

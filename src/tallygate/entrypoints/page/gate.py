@@ -13,7 +13,7 @@ from tallygate.core.gate.verdict import HaltVerdict, JudgedHalt
 from tallygate.core.gate.wording import short_name
 from tallygate.core.learning.coverage import QuantileMet
 from tallygate.core.money import told_apart
-from tallygate.core.text import cleaned
+from tallygate.core.text import cleaned, plural
 from tallygate.core.words import Action
 from tallygate.entrypoints.page import charts
 from tallygate.entrypoints.page.decision_sum import decision_sum
@@ -32,7 +32,7 @@ from tallygate.entrypoints.page.parts import (
     table,
     title,
 )
-from tallygate.entrypoints.page.wording import MINUS, NONE, money, plural, ratio, span, when
+from tallygate.entrypoints.page.wording import MINUS, NONE, money, ratio, span, when
 from tallygate.operations.views.gate import (
     CALLS_MAX,
     ROWS_MAX,

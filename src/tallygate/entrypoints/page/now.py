@@ -12,9 +12,10 @@ from htpy import Element, Node
 from tallygate.core.forecast import WorkLeft, work_told
 from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.model import Budget
+from tallygate.core.moments import DAY_US
 from tallygate.core.money import COUNTED
 from tallygate.core.plan import PlanWindow, window_name
-from tallygate.core.text import cleaned
+from tallygate.core.text import cleaned, plural
 from tallygate.core.words import client_name
 from tallygate.entrypoints.page import charts
 from tallygate.entrypoints.page.document import PageAround, document
@@ -41,11 +42,9 @@ from tallygate.entrypoints.page.parts import (
     table,
     title,
 )
-from tallygate.entrypoints.page.wording import NONE, clock, day, money, parts, percent, plural, renewal, when
+from tallygate.entrypoints.page.wording import NONE, clock, day, money, parts, percent, renewal, when
 from tallygate.operations.views.now import Now, ToDo, session_label
 from tallygate.operations.views.overview import SessionLine
-
-_DAY_US = 86_400_000_000
 
 
 def now_page(look: Look, around: PageAround, seen: Now, actions: list[ToDo]) -> bytes:
@@ -333,9 +332,9 @@ def _today(seen: Now, zone: tzinfo) -> Element:
     first = seen.hours[0][0]
     scale = charts.scale_to(max(spent, limit or 0, 10_000_000), 22, 202)
     drawn = charts.stepped(
-        [*((at_us - first, so_far) for at_us, so_far in points), (frame.now_us - first, total)], scale, _DAY_US
+        [*((at_us - first, so_far) for at_us, so_far in points), (frame.now_us - first, total)], scale, DAY_US
     )
-    reached = charts.whole_share(frame.now_us - first, _DAY_US)
+    reached = charts.whole_share(frame.now_us - first, DAY_US)
     finding = f"Spent rises hour by hour to {money(spent)} at {clock(frame.now_us, zone)}"
     finding += f"; the limit of the day is {money(limit)}." if limit is not None else "; no limit of the day is set."
     rows: list[Row] = []
@@ -343,7 +342,7 @@ def _today(seen: Now, zone: tzinfo) -> Element:
     for at_us, nanos in seen.hours:
         so_far += nanos
         if nanos:
-            name = f"{clock(at_us, zone)}–{clock(at_us + _DAY_US // 24, zone)}"
+            name = f"{clock(at_us, zone)}–{clock(at_us + DAY_US // 24, zone)}"
             rows.append(([TableCell(name, names=True), TableCell(money(nanos)), TableCell(money(so_far))], ""))
     low = used_low(seen)
     picture = charts.chart(
@@ -372,7 +371,7 @@ def _today(seen: Now, zone: tzinfo) -> Element:
 
 def used_low(seen: Now) -> bool:
     """Whether it is so early in the day that words stand right of their point."""
-    return seen.frame.now_us - seen.hours[0][0] < _DAY_US // 3
+    return seen.frame.now_us - seen.hours[0][0] < DAY_US // 3
 
 
 def _over(y: str) -> int:

@@ -7,10 +7,11 @@ from htpy import Element, Node
 
 from tallygate.core.gate.wording import short_name
 from tallygate.core.proof import Mark
+from tallygate.core.text import plural
 from tallygate.entrypoints.page.document import PageAround, document
 from tallygate.entrypoints.page.look import Look
 from tallygate.entrypoints.page.parts import NOTHING, ColumnHead, Row, TableCell, command, facts, section, table, title
-from tallygate.entrypoints.page.wording import plural, when
+from tallygate.entrypoints.page.wording import when
 from tallygate.ledger.port import StoredAttestation
 from tallygate.operations.views.frame import Frame
 from tallygate.operations.views.proof import ProofView

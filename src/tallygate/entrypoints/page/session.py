@@ -13,7 +13,7 @@ from tallygate.core.gate import lifecycle
 from tallygate.core.gate.wording import decided, short_name
 from tallygate.core.model import Budget, Call, LimitChange
 from tallygate.core.sessions import over_limit
-from tallygate.core.text import cleaned
+from tallygate.core.text import cleaned, plural
 from tallygate.core.words import Action, ActorType, CallState, SessionExactness, UsageBasis
 from tallygate.entrypoints.page import charts
 from tallygate.entrypoints.page.document import PageAround, document
@@ -43,7 +43,7 @@ from tallygate.entrypoints.page.parts import (
     table,
     title,
 )
-from tallygate.entrypoints.page.wording import NONE, clock, money, parts, percent, plural, ratio, signed, span, when
+from tallygate.entrypoints.page.wording import NONE, clock, money, parts, percent, ratio, signed, span, when
 from tallygate.operations.views.frame import Frame
 from tallygate.operations.views.now import session_label
 from tallygate.operations.views.overview import SessionView, StoppedRun

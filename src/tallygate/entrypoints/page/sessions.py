@@ -10,6 +10,7 @@ import htpy as h
 from htpy import Element, Node
 
 from tallygate.core.model import Session
+from tallygate.core.text import plural
 from tallygate.entrypoints.page.document import PageAround, document
 from tallygate.entrypoints.page.labels import session_facts
 from tallygate.entrypoints.page.look import Look
@@ -26,7 +27,7 @@ from tallygate.entrypoints.page.parts import (
     table,
     title,
 )
-from tallygate.entrypoints.page.wording import NONE, clock, day, money, plural, span
+from tallygate.entrypoints.page.wording import NONE, clock, day, money, span
 from tallygate.operations.views.now import session_label
 from tallygate.operations.views.overview import SessionLine
 from tallygate.operations.views.session_list import LOOKED_AT, PAGE, Order, SessionList

@@ -11,7 +11,7 @@ from htpy import Element, Node
 
 from tallygate.core.chosen import day_told
 from tallygate.core.costing import Certainty
-from tallygate.core.text import cleaned
+from tallygate.core.text import cleaned, plural
 from tallygate.entrypoints.page import charts
 from tallygate.entrypoints.page.document import PageAround, document, filter_note
 from tallygate.entrypoints.page.labels import folder_label
@@ -29,7 +29,7 @@ from tallygate.entrypoints.page.parts import (
     table,
     title,
 )
-from tallygate.entrypoints.page.wording import NONE, count, money, parts, percent, plural, signed
+from tallygate.entrypoints.page.wording import NONE, count, money, parts, percent, signed
 from tallygate.operations.views.spend import SPLITS, Spend
 from tallygate.reports.usage import By, UsageLine
 

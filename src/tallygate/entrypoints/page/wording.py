@@ -8,15 +8,12 @@ from datetime import datetime, tzinfo
 from decimal import ROUND_DOWN, Decimal
 
 from tallygate.core.chosen import day_told
-from tallygate.core.moments import as_datetime
+from tallygate.core.moments import DAY_US, HOUR_US, MINUTE_US, as_datetime
 from tallygate.core.money import COUNTED, adding_up, format_amount
 
 NONE = "\N{EN DASH}"
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 _CENT, _HUNDREDTH = 10_000_000, 100_000
-_MINUTE_US = 60_000_000
-_HOUR_US = 60 * _MINUTE_US
-_DAY_US = 24 * _HOUR_US
 
 
 def money(amount: int | None, unit: str = "USD") -> str:
@@ -100,11 +97,6 @@ def count(number: int) -> str:
     return f"{(Decimal(number) / scale).quantize(Decimal(1).scaleb(-digits), ROUND_DOWN)} {unit}"
 
 
-def plural(number: int, noun: str) -> str:
-    """A count with its noun."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
 def at(moment_us: int, zone: tzinfo) -> datetime:
     """A moment in the user's own time."""
     return as_datetime(moment_us).astimezone(zone)
@@ -151,12 +143,12 @@ def span(length_us: int) -> str:
     >>> [span(n * 60_000_000) for n in (0, 46, 82, 568, 6000)]
     ['0 min', '46 min', '1 h 22 min', '9 h 28 min', '4 d 4 h']
     """
-    minutes = length_us // _MINUTE_US
+    minutes = length_us // MINUTE_US
     if minutes < 60:
         return f"{minutes} min"
-    if length_us < 2 * _DAY_US:
+    if length_us < 2 * DAY_US:
         return f"{minutes // 60} h {minutes % 60} min"
-    return f"{length_us // _DAY_US} d {length_us % _DAY_US // _HOUR_US} h"
+    return f"{length_us // DAY_US} d {length_us % DAY_US // HOUR_US} h"
 
 
 def day(moment_us: int, zone: tzinfo) -> str:

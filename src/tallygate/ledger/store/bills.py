@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tallygate.core.moments import DAY_US
 from tallygate.core.statements import Bill, BilledLine, BillLine
 from tallygate.ledger.rows import BILL, BILL_LINE, Statements
 
 _BILL = BILL.select("b")
 _LINE = BILL_LINE.select("l")
-_DAY_US = 86_400_000_000
 _LIVE = "{0}.complete_us IS NOT NULL AND {0}.deleted_us IS NULL"
 
 SELECT_BILLS = (
@@ -36,7 +36,7 @@ SELECT_LINES = (
 # Only bills of about the same days are asked, each by its index, however many lines are alike.
 _ELSEWHERE = (
     f"EXISTS (SELECT 1 FROM bill o WHERE o.tenant = b.tenant AND o.format = b.format AND {_LIVE.format('o')}"
-    f" AND l.at_us BETWEEN o.from_us - {_DAY_US} AND o.until_us + {_DAY_US}"
+    f" AND l.at_us BETWEEN o.from_us - {DAY_US} AND o.until_us + {DAY_US}"
     " AND (o.imported_us, o.id) {order} (b.imported_us, b.id)"
     " AND EXISTS (SELECT 1 FROM bill_line other"
     " WHERE other.tenant = l.tenant AND other.identity = l.identity AND other.bill_id = o.bill_id))"

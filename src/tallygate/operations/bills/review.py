@@ -34,7 +34,7 @@ from tallygate.core.costing import ASSUMED
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.gate.lifecycle import ANOMALIES_MAX
 from tallygate.core.model import Session
-from tallygate.core.moments import EPOCH, as_datetime
+from tallygate.core.moments import DAY_US, EPOCH, as_datetime
 from tallygate.core.money import exact_text
 from tallygate.core.statements import BilledLine
 from tallygate.core.text import shown
@@ -53,7 +53,6 @@ from tallygate.reports.drift import BillShown, GapSum, Paste, Review
 # that a bill names by their id, however many rows there are.
 
 
-DAY_US = 86_400_000_000
 _EVER_US = 2**62
 _KEYS_SHOWN = 5
 _ONE_DAY = timedelta(days=1)

@@ -14,7 +14,7 @@ from tallygate.core.gate import lifecycle
 from tallygate.core.gate.rules import NAMED, BudgetScope, applies_to_model, applies_to_step, rules_of, weighed_in
 from tallygate.core.learning.calibration import CostOrigin
 from tallygate.core.model import Amount, Budget, Call, CostBasis, Hold, Session
-from tallygate.core.moments import microseconds
+from tallygate.core.moments import MINUTE_US, microseconds
 from tallygate.core.sessions import call_for, closed_by
 from tallygate.core.usage import ObservedUsage, Quality, ResponseKind, nearest, priced_as_standard, tells_of
 from tallygate.core.words import Action, ActorType, CallState
@@ -106,7 +106,6 @@ CALLS_AT_WORK = 32
 CALLS_LOOKED_AT = 500
 CALLS_MAX = 50_000
 NEVER_US = -(2**62)
-MINUTE_US = 60_000_000
 
 
 class SessionCalls:

@@ -11,6 +11,7 @@ from pathlib import PurePath
 from tallygate.core.attribution import is_named
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.history import ENOUGH, LAST, EndedSession, JobSpread, Spread, jobs, spread
+from tallygate.core.moments import DAY_US
 from tallygate.core.proposals import ANEW_AFTER, ANEW_FOR, STOPPED_OF, Proposal, Proposals, is_due, proposals
 from tallygate.core.sums import UsageFilter, UsageSum
 from tallygate.core.words import SessionState, client_name
@@ -23,7 +24,7 @@ from tallygate.reports.usage import By, UsageLine, period_of
 
 # A session that wrote nothing for so long has ended, as far as its costs say what a session costs.
 ENDED_AFTER_US = 60 * 60 * 1_000_000
-_YEAR_US = 366 * 86_400 * 1_000_000
+_YEAR_US = 366 * DAY_US
 _ALL = 1_000_000
 _BUDGETS_LOOKED_AT = 400
 

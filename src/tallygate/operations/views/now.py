@@ -22,6 +22,7 @@ from tallygate.operations.views.frame import Frame, frame
 from tallygate.operations.views.history import spent_on_rule
 from tallygate.operations.views.overview import SessionLine, StoppedRun, line_of, list_budgets
 from tallygate.operations.views.pace import Pace, pace_of
+from tallygate.operations.views.prices import OLD_DAYS
 from tallygate.operations.views.usage import UsageView, UsageWanted, list_usage, spent_between
 from tallygate.reports.usage import By, UsageLine, period_of
 
@@ -30,7 +31,6 @@ _DECISIONS_SHOWN = 8
 _SESSIONS_SHOWN = 20
 _ALL = 1_000_000
 _ACTIONS_SHOWN = 3
-_OLD_DAYS = 30
 _INIT = "tallygate init"
 
 
@@ -130,7 +130,7 @@ def to_do(seen: Now, *, is_installed: bool, has_limits: bool) -> list[ToDo]:
     elif not has_limits:
         why = "Without one everything is counted and nothing is stopped. It proposes limits from your own days."
         found.append(ToDo(None, "", "Set a limit", why, _INIT))
-    if (age := seen.frame.prices.age_days) is not None and age > _OLD_DAYS:
+    if (age := seen.frame.prices.age_days) is not None and age > OLD_DAYS:
         why = f"The newest price in the list is {age} days old; models that came since are priced by their relatives."
         found.append(ToDo(None, "", "Fetch a newer price list", why, "tallygate prices update"))
     return sorted(found, key=lambda each: (not each.stands_still, -(each.nanos or 0)))[:_ACTIONS_SHOWN]

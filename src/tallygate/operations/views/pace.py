@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tallygate.core.forecast import HOUR_US, Spent, WorkLeft, at_work, burn, multipliers_of, work_left
+from tallygate.core.forecast import Spent, WorkLeft, at_work, burn, multipliers_of, work_left
 from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.model import Budget, in_usd
+from tallygate.core.moments import HOUR_US
 from tallygate.core.money import COUNTED
 from tallygate.ledger.port import Reader
 from tallygate.operations.runtime import Runtime

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tallygate.core.costing import ASSUMED, SERVED_HERE, Certainty, Price, Tokens, certainty_of
 from tallygate.core.errors import LedgerUnavailable
-from tallygate.core.moments import as_datetime
+from tallygate.core.moments import DAY_US, as_datetime
 from tallygate.core.money import to_unit_nanos
 from tallygate.core.sums import UsageFilter
 from tallygate.core.usage import served_as
@@ -33,8 +33,9 @@ SEEDS = (
 )  # fmt: skip
 LOCAL_PROVIDER = "local"
 IN_USE_DAYS, IN_USE_MAX = 30, 12
+# A list of prices that is older is to be fetched anew.
+OLD_DAYS = 30
 RECORDED_MAX = 10
-_DAY_US = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def _first(rt: Runtime, at: datetime) -> list[tuple[str, str, Price]]:
 def _in_use(rt: Runtime) -> list[str]:
     """The models that most was spent on of late, as responses name them; none where the ledger cannot be read."""
     now_us = rt.services.clock_us()
-    chosen = UsageFilter(now_us - IN_USE_DAYS * _DAY_US, now_us + _DAY_US)
+    chosen = UsageFilter(now_us - IN_USE_DAYS * DAY_US, now_us + DAY_US)
     try:
         with rt.reading() as reader:
             sums = reader.usage_sums(chosen)
