@@ -13,6 +13,7 @@ from datetime import datetime, time, timedelta, tzinfo
 from pathlib import Path
 
 from tallygate.clients.registry import REGISTRY
+from tallygate.core.attribution import Served
 from tallygate.core.authority import Authority, EntryDoor
 from tallygate.core.chosen import start_us
 from tallygate.core.costing import Tokens
@@ -66,6 +67,15 @@ _TASKS: tuple[tuple[str, DemoClient, str], ...] = (
     ("image sizes on the start page", _GEMINI, "web"),
     ("rate limits per key", _CLAUDE, "api"),
     ("search filters", _CLAUDE, "shop"),
+)
+
+# What its steps served, one after the other: tools of the client's own, those of two servers, and none.
+_SERVED = (
+    (Served(None, "Edit"),),
+    (Served("github", "get_pull_request"), Served(None, "Bash")),
+    (),
+    (Served(None, "Read"),),
+    (Served("postgres", "query"),),
 )
 
 
@@ -267,6 +277,10 @@ def _step(rt: Runtime, clock: DemoClock, chance: Chance, work: Work) -> bool:
         REGISTRY.rules[work.client.rule],
         agent_id=f"{work.key}-{agent}" if agent else None,
         project=work.folder,
+        agent_type="explore" if agent else None,
+        skill="release-notes" if work.task.startswith("review") else None,
+        served=_SERVED[work.done % len(_SERVED)] if work.client is _CLAUDE else (),
+        branch=work.task.replace(":", "").replace(" ", "-"),
     )
     ingest(rt, FileReading(work.client.stored, f"/demo/{work.key}.jsonl", [row]))
     if agent:

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from tallygate.core.chosen import TODAY, Filter, filter_of
 
 # What a filter may go by; each is a word that lists of usage take.
-KEYS = ("project", "model", "client")
+KEYS = ("project", "model", "client", "agent", "skill", "branch", "mcp")
 _THEMES = ("light", "dark")
 _TEXT_MAX = 200
 

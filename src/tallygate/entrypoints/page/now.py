@@ -194,14 +194,18 @@ def _sessions(look: Look, seen: Now, zone: tzinfo) -> Element:
         ColumnHead("Spent", number=True),
         ColumnHead("Left", number=True),
     ]
+    others = len(frame.open) - seen.meant
+    beside = others > 0 and h.p(".foot")[f"{plural(others, 'open session')} that the filter does not mean."]
     if not seen.lines:
-        return section("Open sessions", h.p(".foot")["No session is open. The next one appears here by itself."])
+        none = others == 0 and h.p(".foot")["No session is open. The next one appears here by itself."]
+        return section("Open sessions", none, beside)
     rows = [_session_row(look, seen, line, zone) for line in seen.lines]
-    more = len(frame.open) - len(seen.lines)
+    more = seen.meant - len(seen.lines)
     return section(
         "Open sessions",
         table("Open sessions", heads, rows, cards=True),
         more > 0 and h.p(".foot")[f"{plural(more, 'more open session')}: tallygate sessions list --state open"],
+        beside,
     )
 
 

@@ -299,7 +299,7 @@ def _lines(look: Look, seen: Spend) -> Element:
 
 def _linked(look: Look, by: By, line: UsageLine) -> Node:
     name, text = line.key[-1], name_of_line(by, line)
-    if not name or by not in {By.MODEL, By.CLIENT, By.PROJECT}:
+    if not name or by is By.FOLDER:
         return text
     value = folder_label(name) if by is By.PROJECT else name
     return h.a(href=look.narrowed(by.value, value))[text]

@@ -42,7 +42,8 @@ class ShareReads(RollupReads):
         sums, each of another part of the span.
         """
         quarters, rest = parted(from_us, until_us) if self.has_rollups() else (None, [(from_us, until_us)])
-        asked = [column for word in sorted(whom) for column in _WHOM[word]]
+        # A tool says its server as well.
+        asked = [column for word in sorted({*whom} - ({"mcp"} if "tool" in whom else set())) for column in _WHOM[word]]
         tool = next((column for column in asked if "tool" in column), "NULL")
         columns = ", ".join([*(name if name in asked else "NULL" for name in _COLUMNS), tool])
         session = _SESSION if by_session else "NULL"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from enum import StrEnum
 
+from tallygate.core.attribution import servers_meant
 from tallygate.core.chosen import Filter, Span
 from tallygate.core.errors import NotFound
 from tallygate.core.gate.answers import DecidingBudget, GateAnswer
@@ -16,13 +17,23 @@ from tallygate.core.learning.calibration import EstimateKind, StoredSample
 from tallygate.core.learning.coverage import QuantileMet, quantiles_met
 from tallygate.core.model import Amount, Budget, Call, Session, in_usd
 from tallygate.core.money import COUNTED
-from tallygate.core.words import Action, client_name
+from tallygate.core.words import Action, ActorType, client_name
 from tallygate.ledger.port import Reader
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.decision import ExplainedDecision, why
 from tallygate.operations.views.frame import Frame, frame
 from tallygate.operations.views.now import wanted_of
-from tallygate.operations.views.usage import folders_of, list_usage
+from tallygate.operations.views.usage import (
+    CONVERSATION,
+    OWN_TOOLS,
+    SUBAGENT,
+    folders_of,
+    is_made_for,
+    list_usage,
+    made_for_of,
+    sessions_made_for,
+)
+from tallygate.operations.windows import asked_for
 from tallygate.pricing.identity import means, one_name
 from tallygate.reports.usage import By
 
@@ -189,7 +200,7 @@ def gate(rt: Runtime, zone: tzinfo, asked: GateWanted) -> GateReview:
     of_span = asked.span.from_us, asked.span.until_us
     with rt.reading() as reader:
         around = frame(rt)
-        wanted = _Wanted(rt, reader, asked.filter)
+        wanted = _Wanted(rt, reader, asked.filter, asked.span.from_us)
         refused = reader.not_allowed(Action.HALT.value, *of_span, HALTS_MAX)
         halts = tuple(wanted.decisions(refused, lambda call: judged(reader, call)))
         reroutes = tuple(wanted.decisions(reader.not_allowed(Action.REROUTE.value, *of_span, HALTS_MAX)))
@@ -222,9 +233,16 @@ def gate(rt: Runtime, zone: tzinfo, asked: GateWanted) -> GateReview:
 
 
 class _Wanted:
-    """Which calls a filter means: by their session's project and client, and by their own model."""
+    """Which calls a filter means: by their session's project and client, by their own model, agent and tool.
 
-    def __init__(self, rt: Runtime, reader: Reader, chosen: Filter) -> None:
+    A call says of no skill and no branch: of these it means the sessions in which anything was made for them.
+    """
+
+    def __init__(self, rt: Runtime, reader: Reader, chosen: Filter, from_us: int) -> None:
+        made_for = made_for_of(chosen)
+        self._of_calls = tuple(each for each in made_for if each[0] in (By.AGENT, By.MCP))
+        of_sessions = tuple(each for each in made_for if each not in self._of_calls)
+        self._inside = sessions_made_for(rt, reader, of_sessions, from_us, 2**62) if of_sessions else None
         self._rt = rt
         self._reader = reader
         self._project, self._client, self._model = (chosen.of(key) for key in ("project", "client", "model"))
@@ -241,6 +259,8 @@ class _Wanted:
         return self._known[session_id]
 
     def _means(self, session: Session) -> bool:
+        if self._inside is not None and session.session_id not in self._inside:
+            return False
         if self._project is not None:
             folders = folders_of(self._rt, {session.project} if session.project else set(), self._project)
             if not folders:
@@ -251,16 +271,25 @@ class _Wanted:
         """Whether a model is meant."""
         return self._model is None or means(self._model, name) or self._model.lower() in one_name(name)
 
+    def call(self, call: Call) -> bool:
+        """Whether a call is meant by who asked and for which tool."""
+        if not self._of_calls:
+            return True
+        agent, _, served = asked_for(call.actor_type, call.actor_name, call.tool_name)
+        agents = {agent or (SUBAGENT if call.actor_type is ActorType.SUBAGENT else CONVERSATION)}
+        names = {By.AGENT: agents, By.MCP: set(servers_meant(served[0] if served else None)) or {OWN_TOOLS}}
+        return all(any(is_made_for(name, wanted) for name in names[by]) for by, wanted in self._of_calls)
+
     @property
     def is_all(self) -> bool:
-        return (self._project, self._client, self._model) == (None, None, None)
+        return (self._project, self._client, self._model, self._inside, self._of_calls) == (None, None, None, None, ())
 
     def decisions(self, calls: Sequence[Call], judge: Callable[[Call], JudgedHalt] | None = None) -> list[GateDecision]:
         """The calls that are meant, in the order in which they are given."""
         return [
             GateDecision(call, self.sessions.get(call.session_id), None if judge is None else judge(call))
             for call in calls
-            if self.session(call.session_id) and self.model(call.model_requested)
+            if self.session(call.session_id) and self.model(call.model_requested) and self.call(call)
         ]
 
 

@@ -23,7 +23,8 @@ from tallygate.operations.views.history import spent_on_rule
 from tallygate.operations.views.overview import SessionLine, StoppedRun, line_of, list_budgets
 from tallygate.operations.views.pace import Pace, pace_of
 from tallygate.operations.views.prices import OLD_DAYS
-from tallygate.operations.views.usage import UsageView, UsageWanted, list_usage, spent_between
+from tallygate.operations.views.session_list import sessions_meant
+from tallygate.operations.views.usage import UsageView, UsageWanted, list_usage, made_for_of, spent_between
 from tallygate.reports.usage import By, UsageLine, period_of
 
 _BUDGETS_LOOKED_AT = 200
@@ -67,12 +68,16 @@ class ToDo:
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """Everything that the first page shows. `hours` are the beginnings of today's hours with what was spent in each."""
+    """Everything that the first page shows. `hours` are the beginnings of today's hours with what was spent in each.
+
+    A filter means `meant` of the open sessions.
+    """
 
     frame: Frame
     today: UsageLine
     pace: Pace | None
     plans: tuple[PlanWindow, ...]
+    meant: int
     day: DayLimit | None
     lines: tuple[SessionLine, ...]
     windows: tuple[Budget, ...]
@@ -98,7 +103,8 @@ def now(rt: Runtime, zone: tzinfo, chosen: Filter) -> Now:
         windows = tuple(each for each in budgets if is_window(each, now_us))
         unsure = Unsure(reader, rt.workspace.place_of)
         # What stands still first: that is what somebody has come for.
-        shown = sorted(around.open, key=lambda each: each.session_id not in around.stops)[:_SESSIONS_SHOWN]
+        meant = sessions_meant(rt, reader, around.open, chosen)
+        shown = sorted(meant, key=lambda each: each.session_id not in around.stops)[:_SESSIONS_SHOWN]
         lines = tuple(line_of(rt, reader, each, unsure) for each in shown)
         moments = hours_of(now_us, zone)
         spent = spent_between(rt, wanted_of(chosen, today.start_us, today.end_us), [*moments, today.end_us])
@@ -112,6 +118,7 @@ def now(rt: Runtime, zone: tzinfo, chosen: Filter) -> Now:
             ).total,
             pace=None if chosen.terms else pace_of(rt, reader, now_us),
             plans=plan_windows(reader, now_us),
+            meant=len(meant),
             day=day_limit(rt, windows, zone),
             lines=lines,
             windows=windows,
@@ -183,6 +190,7 @@ def wanted_of(chosen: Filter, from_us: int, until_us: int, every: By | None = No
         project=chosen.of("project"),
         model=chosen.of("model"),
         every=every,
+        made_for=made_for_of(chosen),
     )
 
 

@@ -14,7 +14,7 @@ from tallygate.operations.budgets.figures import Unsure
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.frame import Frame, frame
 from tallygate.operations.views.overview import SessionLine, line_of
-from tallygate.operations.views.usage import folders_of
+from tallygate.operations.views.usage import folders_of, made_for_of, sessions_made_for
 from tallygate.pricing.identity import means, one_name
 
 # So many of a span are looked at: the youngest. Figures say so where there are more.
@@ -65,7 +65,7 @@ def sessions_of(rt: Runtime, span: Span, chosen: Filter, order: Order, first: in
         if around.now_us < span.until_us:
             known = {each.session_id for each in found}
             found += [each for each in around.open if each.session_id not in known]
-        wanted = _wanted(rt, found[:LOOKED_AT], chosen)
+        wanted = sessions_meant(rt, reader, found[:LOOKED_AT], chosen)
         looked = _ordered([Looked(each, reader.totals(each.session_id)) for each in wanted], order)
         shown = looked[first : first + PAGE]
         return SessionList(
@@ -84,14 +84,21 @@ def _lines(rt: Runtime, reader: Reader, sessions: Sequence[Session]) -> tuple[Se
     return tuple(line_of(rt, reader, each, unsure) for each in sessions)
 
 
-def _wanted(rt: Runtime, sessions: Sequence[Session], chosen: Filter) -> list[Session]:
-    """Those that a filter means: by the project, the client and the model that they were opened with."""
+def sessions_meant(rt: Runtime, reader: Reader, sessions: Sequence[Session], chosen: Filter) -> list[Session]:
+    """Those that a filter means: by the project, the client and the model that they were opened with.
+
+    Of an agent, a skill, a branch or a server those are meant in which anything was made for it.
+    """
+    made_for, inside = made_for_of(chosen), set[str]()
+    if made_for and sessions:
+        inside = sessions_made_for(rt, reader, made_for, min(each.started_us for each in sessions), 2**62)
     project, client, model = (chosen.of(key) for key in ("project", "client", "model"))
     folders = None if project is None else folders_of(rt, {each.project for each in sessions if each.project}, project)
     return [
         each
         for each in sessions
-        if (folders is None or each.project in folders)
+        if (not made_for or each.session_id in inside)
+        and (folders is None or each.project in folders)
         and (client is None or client_name(client) in map(client_name, each.clients))
         and (model is None or means(model, each.model) or model.lower() in one_name(each.model))
     ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
+from fnmatch import fnmatchcase
 from functools import partial
 from itertools import pairwise
 from typing import TypeVar
 
+from tallygate.core.chosen import Filter
 from tallygate.core.costing import Certainty
 from tallygate.core.places import meant
 from tallygate.core.sums import SharedSum, UnreadFile, UnreadSum, UsageFilter, UsageSum, Whom, unread_sum
@@ -84,6 +86,7 @@ class UsageWanted:
     `project` is a match for places, as a budget takes it, or a folder with what lies below it. `model` is a match for
     models, or a part of an id. With `every` the lines are listed anew for each day, week or month. Without a tenant,
     a list by tenant is about all of them, any other about the one here. With `also` a line stands for two things.
+    `made_for` are names, or patterns of them, of whom it was made for: of each response its share of that counts.
     """
 
     from_us: int
@@ -94,6 +97,7 @@ class UsageWanted:
     every: By | None = None
     tenant: str | None = None
     also: By | None = None
+    made_for: tuple[tuple[By, str], ...] = ()
 
 
 def list_usage(rt: Runtime, wanted: UsageWanted, *, by: By, zone: tzinfo, limit: int) -> UsageView:
@@ -192,13 +196,19 @@ class _Chosen:
 
     def sums(self, from_us: int, until_us: int) -> list[UsageSum]:
         """What they add up to in a span."""
+        if self._wanted.made_for:
+            return [each.found for each in self.shared((), from_us, until_us, by_session=True)]
         booked = self.reader.booked_sums(from_us, until_us)
         within = replace(self._filter, from_us=from_us, until_us=until_us)
         return [*self.reader.usage_sums(within), *(each for each in booked if self._is_wanted(each))]
 
     def shared(self, whom: Collection[str], from_us: int, until_us: int, *, by_session: bool) -> list[SharedSum]:
         """What they add up to in a span, by whom they were made for."""
-        found = self.reader.shared_sums(from_us, until_us, whom, by_session=by_session)
+        made_for = self._wanted.made_for
+        asked = {*whom, *(by.value for by, _ in made_for)}
+        found = self.reader.shared_sums(from_us, until_us, asked, by_session=by_session)
+        if made_for:
+            found = [each for each in found if all(is_made_for(_whom(each.whom, by), name) for by, name in made_for)]
         narrowed = self._wanted.clients or self._wanted.model is not None or self._wanted.project is not None
         return [each for each in found if not narrowed or self._is_wanted(each.found)]
 
@@ -211,6 +221,31 @@ class _Chosen:
         return wanted.project is None or (
             booked.folder is not None and bool(folders_of(self._rt, [booked.folder], wanted.project))
         )
+
+
+def made_for_of(chosen: Filter) -> tuple[tuple[By, str], ...]:
+    """Whom a filter means that work was made for."""
+    found = ((by, chosen.of(by.value)) for by in (By.AGENT, By.SKILL, By.BRANCH, By.MCP))
+    return tuple((by, name) for by, name in found if name is not None)
+
+
+def sessions_made_for(
+    rt: Runtime, reader: Reader, made_for: tuple[tuple[By, str], ...], from_us: int, until_us: int
+) -> set[str]:
+    """The sessions in which anything of a span was made for these."""
+    asked = _Chosen(rt, reader, UsageWanted(from_us, until_us, made_for=made_for))
+    found = asked.shared((), from_us, until_us, by_session=True)
+    return {each.found.session_id for each in found if each.found.session_id}
+
+
+def is_made_for(name: str | None, wanted: str) -> bool:
+    """Whether a name is the one that is wanted, or one of its pattern, however it is written.
+
+    >>> is_made_for("Explore", "explore"), is_made_for("explore-2", "expl*"), is_made_for("plan", "expl*")
+    (True, True, False)
+    """
+    found, meant_by = (name or "").casefold(), wanted.casefold()
+    return found == meant_by or fnmatchcase(found, meant_by)
 
 
 def folders_of(rt: Runtime, known: Collection[str], project: str) -> tuple[str, ...]:
@@ -259,18 +294,23 @@ def _parts_of(rt: Runtime, each: UsageSum, by: By, period: str, whom: Whom) -> t
             return (rt.tenant,)
         case By.MODEL:
             return (each.model,)
-        case By.AGENT:
-            return (whom.agent or (SUBAGENT if whom.subagent else CONVERSATION),)
-        case By.SKILL:
-            return (whom.skill or REST,)
-        case By.BRANCH:
-            return (whom.branch or REST,)
-        case By.MCP:
-            return (whom.server or (OWN_TOOLS if whom.tool else REST),)
-        case By.TOOL:
-            return (f"{whom.server}/{whom.tool}" if whom.server else whom.tool or REST,)
         case _:
-            return (period,)
+            return (_whom(whom, by) if by.is_shared else period,)
+
+
+def _whom(whom: Whom, by: By) -> str:
+    """What stands for whom something was made for."""
+    match by:
+        case By.AGENT:
+            return whom.agent or (SUBAGENT if whom.subagent else CONVERSATION)
+        case By.SKILL:
+            return whom.skill or REST
+        case By.BRANCH:
+            return whom.branch or REST
+        case By.MCP:
+            return whom.server or (OWN_TOOLS if whom.tool else REST)
+        case _:
+            return f"{whom.server}/{whom.tool}" if whom.server else whom.tool or REST
 
 
 def project_name(rt: Runtime, folder: str | None) -> str | None:
