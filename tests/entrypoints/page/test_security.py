@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlencode
@@ -16,6 +19,7 @@ import pytest
 from tests.entrypoints.page.conftest import FORM, TOKEN, served
 
 from tallygate.core.text import visible
+from tallygate.entrypoints.page import live, serve
 from tallygate.entrypoints.page.door import GOOD_US, DoorFile, new_door
 from tallygate.entrypoints.page.fence import BODY_BYTES_MAX, HEADERS
 
@@ -271,3 +275,39 @@ def test_a_port_that_is_taken_is_named(environ, opened):
     done = subprocess.run(words, env=around, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2
     assert f"Port {opened.door.port} cannot be used" in done.stderr
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HT", b"POST /open HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"])
+def test_whoever_holds_connections_keeps_the_user_out_of_nothing(opened, said, monkeypatch):
+    monkeypatch.setattr(serve, "HELD_MAX", 20)
+    monkeypatch.setattr(serve, "PATIENCE_S", 3600)
+    held = []
+    for _ in range(60):
+        held.append(socket.create_connection(("127.0.0.1", opened.door.port), timeout=20))
+        held[-1].sendall(said)
+    assert opened.get("now").status == 200
+    for each in held[:40]:
+        with suppress(ConnectionResetError):
+            while each.recv(4096):
+                pass  # what came first is let go first: this one has ended
+    for each in held:
+        each.close()
+
+
+def test_a_connection_that_asks_for_nothing_is_ended(opened, monkeypatch):
+    monkeypatch.setattr(serve, "PATIENCE_S", 0)
+    with socket.create_connection(("127.0.0.1", opened.door.port), timeout=20) as held, suppress(ConnectionResetError):
+        assert held.recv(1) == b""
+
+
+def test_pages_that_are_told_news_leave_the_others_their_threads(opened):
+    held = []
+    for _ in range(live.TOLD_MAX + 60):
+        line = http.client.HTTPConnection("127.0.0.1", opened.door.port, timeout=60)
+        line.request("GET", f"{opened.door.base}live", headers=opened.own)
+        held.append((line, line.getresponse()))
+    assert [answer.status for _, answer in held].count(200) == live.TOLD_MAX
+    assert held[-1][1].status == 204, "a browser that is told this asks no more"
+    assert opened.get("now").status == 200
+    for line, _ in held:
+        line.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
@@ -13,7 +13,7 @@ import htpy as h
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response, StreamingResponse
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
@@ -37,6 +37,7 @@ from tallygate.entrypoints.page.document import PageAround, document, fault_page
 from tallygate.entrypoints.page.door import OPEN, DoorFile, PageDoor
 from tallygate.entrypoints.page.fence import Fence
 from tallygate.entrypoints.page.gate import gate_page
+from tallygate.entrypoints.page.live import LiveNews
 from tallygate.entrypoints.page.look import Look, look_of
 from tallygate.entrypoints.page.now import now_page
 from tallygate.entrypoints.page.parts import title
@@ -214,11 +215,12 @@ class Pages:
 def page_app(pages: Pages, file: DoorFile) -> ASGIApp:
     """Everything that is answered, behind its fence."""
     base = pages.door.base
+    news = LiveNews(pages.rt.services.ledger.others_wrote, pages.door.closing)
     routes = [
         Route(OPEN, partial(_opened, pages, file), methods=["POST"]),
         Route(base, partial(_to, f"{base}now")),
         *(Route(f"{base}{name}", _static(name, kind)) for name, kind in _STATIC.items()),
-        Route(f"{base}live", partial(_live, pages)),
+        Route(f"{base}live", partial(_live, news)),
         Route(f"{base}now", partial(_page, pages, "now", pages.now)),
         Route(f"{base}spend", partial(_page, pages, "spend", pages.spend)),
         Route(f"{base}sessions", partial(_page, pages, "sessions", pages.sessions)),
@@ -243,32 +245,9 @@ async def _stored(pages: Pages, name: str, request: Request) -> Response:
     return await run_in_threadpool(pages.stored, name, dict(request.query_params))
 
 
-async def _live(pages: Pages, _: Request) -> Response:
+async def _live(news: LiveNews, _: Request) -> Response:
     """Say whenever another program has written into the ledger; what is new is fetched as the page itself."""
-    return StreamingResponse(_news(pages), media_type="text/event-stream")
-
-
-async def _news(pages: Pages) -> AsyncIterator[str]:
-    known = await run_in_threadpool(_written, pages)
-    yield ": follows the ledger\n\n"
-    looks = 0
-    while not await run_in_threadpool(pages.door.closing.wait, 0.5):
-        looks += 1
-        # A line that says nothing tells the server when the browser has gone.
-        if looks % 30 == 0:
-            yield ": goes on\n\n"
-        now = await run_in_threadpool(_written, pages)
-        if now != known:
-            known = now
-            yield "data: changed\n\n"
-
-
-def _written(pages: Pages) -> object:
-    """What is another one once something was written; nothing is said of a ledger that cannot be asked."""
-    try:
-        return pages.rt.services.ledger.others_wrote()
-    except LedgerUnavailable:
-        return None
+    return news.answer()
 
 
 async def _raise(pages: Pages, request: Request) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import threading
@@ -12,12 +13,49 @@ from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.entrypoints.page.door import GOOD_US, HOST
 
 _STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_AT_ONCE_MAX = 64
+# So many connections are held at a time; who waits to be accepted, and how long one may take to say what it wants.
+HELD_MAX, _WAITING_MAX = 256, 128
+PATIENCE_S = 15
+
+
+class PageConnection(H11Protocol):
+    """One connection. Any program here may open them, and hold them: none of it keeps its user's own request out."""
+
+    held_since = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take it, and let the one go that has said nothing for longest where there are too many."""
+        super().connection_made(transport)
+        self.held_since = self.loop.time()
+        self.loop.call_later(PATIENCE_S, self._hurry)
+        held = [c for c in self.connections if isinstance(c, PageConnection) and not c.transport.is_closing()]
+        if len(held) > HELD_MAX:
+            idle = (each for each in held if each is not self and each.is_idle)
+            first = min(idle, key=lambda each: each.held_since, default=None)
+            if first is not None:
+                first.transport.abort()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is answered on it: it asks for nothing, or has not said yet what it asks for."""
+        cycle = self._answered
+        return cycle is None or cycle.response_complete or cycle.more_body
+
+    @property
+    def _answered(self) -> RequestResponseCycle | None:
+        return self.cycle  # nothing until a request is there
+
+    def _hurry(self) -> None:
+        """Whoever has asked for nothing by now does not mean to."""
+        cycle = self._answered
+        if (cycle is None or cycle.more_body) and not self.transport.is_closing():
+            self.transport.abort()
 
 
 class PageServer(uvicorn.Server):
@@ -68,14 +106,13 @@ def page_server(app: ASGIApp, closing: threading.Event) -> PageServer:
     """What answers; it says nothing of itself and writes no log."""
     config = uvicorn.Config(
         app,
-        http="h11",
+        http=PageConnection,
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        limit_concurrency=_AT_ONCE_MAX,
         timeout_graceful_shutdown=1,
     )
     return PageServer(config, closing)
@@ -93,7 +130,7 @@ def serve_page(
     aging.daemon = True
     aging.start()
     try:
-        ear.listen(_AT_ONCE_MAX)
+        ear.listen(_WAITING_MAX)
         ready()
         page_server(app, closing).run(sockets=[ear])
     finally:

@@ -65,9 +65,17 @@
       if (Date.now() - last > 10000) { last = Date.now(); live.textContent = `live, figures of ${new Date().toTimeString().slice(0, 5)}`; }
     } catch { live.textContent = "not live: the command has ended, or the ledger cannot be asked"; }
   };
-  const source = new EventSource("live");
-  source.addEventListener("open", () => { live.textContent = "live"; });
-  source.addEventListener("message", () => { if (!asked) { asked = true; setTimeout(follow, 300); } });
-  source.addEventListener("error", () => { live.textContent = "not live: the command has ended, or the ledger cannot be asked"; });
-  addEventListener("visibilitychange", () => { if (!document.hidden && asked) follow(); });
+  /* a page that nobody sees listens to nothing: browsers have six connections for all of them together */
+  let source = null;
+  const listen = () => {
+    source = new EventSource("live");
+    source.addEventListener("open", () => { live.textContent = "live"; });
+    source.addEventListener("message", () => { if (!asked) { asked = true; setTimeout(follow, 300); } });
+    source.addEventListener("error", () => { live.textContent = "not live: the command has ended, or the ledger cannot be asked"; });
+  };
+  if (!document.hidden) listen();
+  addEventListener("visibilitychange", () => {
+    if (document.hidden) { source?.close(); source = null; return; }
+    if (!source) { listen(); follow(); }
+  });
 })();
