@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
+from tests.midnight import pytest_runtest_protocol  # noqa: F401  (a hook is found by its name here)
 from tests.world import agent_variables
 
 from tallygate.clients.client import command_line
