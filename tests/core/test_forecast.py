@@ -18,6 +18,7 @@ from tallygate.core.forecast import (
     MINUTE_US,
     POOL,
     RANGE_CALL,
+    SessionCosts,
     SessionForecast,
     at_work,
     burn,
@@ -27,7 +28,9 @@ from tallygate.core.forecast import (
     quantile,
     session_forecast,
     session_told,
+    sessions_record,
     work_left,
+    work_record,
     work_told,
 )
 
@@ -179,3 +182,45 @@ def test_walked_forward_over_recorded_sessions_eight_in_ten_end_inside(calls, co
     assert told >= 30
     assert covers[0] <= inside * 100 // told <= covers[1]
     assert below[0] <= under * 100 // told <= below[1]
+
+
+# ---------------------------------------------------------------- how forecasts did
+
+
+def ended(number, costs, *, every_us=MINUTE_US):
+    """The so-manieth session, each begun after the one before has ended."""
+    start = number * 10_000 * MINUTE_US
+    return SessionCosts(start + len(costs) * every_us, [start + at * every_us for at in range(len(costs))], list(costs))
+
+
+def test_no_forecast_of_a_session_is_made_of_what_came_after_it():
+    alike = [ended(number, [CENT] * 20) for number in range(10)]
+    record = sessions_record(alike, 10)
+    assert (record.told, record.held, record.percent) == (7, 7, 90), "three before it make the first one"
+    assert sessions_record([*alike, ended(20, [CENT] * 10 + [CENT * 10_000])], 10).held == 7
+    at_once = [SessionCosts(10**15, each.moments, each.costs) for each in alike]
+    assert sessions_record(at_once, 10).told == 0, "none had ended when the others were asked about"
+
+
+def test_the_last_fifty_forecasts_count():
+    odd = [ended(number, [CENT] * 10 + [CENT * 10_000 * (number % 2)]) for number in range(40)]
+    alike = [ended(number + 100, [CENT] * 20) for number in range(60)]
+    record = sessions_record([*alike, *odd], 10)
+    assert (record.told, record.held) == (50, 50)
+
+
+def test_a_range_holds_what_ends_within_it():
+    alike = [ended(number, [CENT] * 60) for number in range(8)]
+    record = sessions_record([*alike, ended(9, [CENT] * 30 + [CENT * 10_000])], 30)
+    assert (record.told, record.held, record.percent) == (6, 5, 80)
+
+
+def test_work_at_an_even_pace_lasts_as_was_said_and_what_stops_does_not():
+    even = [(at * MINUTE_US, CENT) for at in range(0, 600, 2)]
+    record = work_record(even)
+    assert record.told == record.held > 40
+    slower = [*even, *((600 * MINUTE_US + at * 9 * MINUTE_US, CENT) for at in range(60))]
+    fallen = work_record(slower)
+    assert fallen.held < fallen.told == 50
+    assert work_record([]) == work_record(even[:3])
+    assert work_record([]).told == 0

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tallygate.core.moments import HOUR_US, MINUTE_US
 from tallygate.core.money import format_amount
 
 MILLION = 1_000_000
+# When something was spent, and how much.
+Spent = tuple[int, int]
 
 # --- a session -------------------------------------------------------------------------------------------------------
 # Its total over what it had spent at a call, in millionths, of sessions that got so far.
@@ -127,6 +130,52 @@ def session_told(found: SessionForecast) -> str:
     return f"likely {low} to {high}, half end below {middle}"
 
 
+# --- how forecasts did -----------------------------------------------------------------------------------------------
+# Each is made anew as of its time, of what was known by then, and held against what came.
+
+
+RECORD_MAX = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastRecord:
+    """How the last forecasts of one kind did: `held` of `told` did, where `percent` of a hundred were to."""
+
+    told: int
+    held: int
+    percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCosts:
+    """An ended session: when it ended, and when each of its responses was made and what it cost, in their order."""
+
+    ended_us: int
+    moments: Sequence[int]
+    costs: Sequence[int]
+
+
+def before(sessions: Sequence[SessionCosts], at_us: int) -> list[Sequence[int]]:
+    """What the responses of sessions cost that had ended by a time, the last session last."""
+    return [each.costs for each in sorted(sessions, key=lambda each: each.ended_us) if each.ended_us <= at_us]
+
+
+def sessions_record(sessions: Sequence[SessionCosts], calls: int) -> ForecastRecord:
+    """How the forecasts at a call did for the last sessions that went on after it: of nine in ten, or of a range."""
+    held = []
+    for each in sorted(sessions, key=lambda each: each.ended_us):
+        costs = each.costs
+        if len(costs) <= calls:
+            continue
+        found = session_forecast(sum(costs[:calls]), calls, before(sessions, each.moments[calls - 1]))
+        if found is None or found.nine_in_ten is None:
+            continue
+        low, high = found.low or 0, found.high or found.nine_in_ten
+        held.append(low <= sum(costs) <= high)
+    last = held[-RECORD_MAX:]
+    return ForecastRecord(len(last), sum(last), 90 if calls < RANGE_CALL else 80)
+
+
 # --- a budget --------------------------------------------------------------------------------------------------------
 # How long what is left lasts at the burn of the last half hour, and by how much that was wrong on earlier days.
 
@@ -140,9 +189,6 @@ FAR_US = 4 * HOUR_US
 ORIGINS_FEW, ORIGINS_MAX = 20, 400
 _WIDE = (MILLION // 2, MILLION, 2 * MILLION)
 _HORIZONS_US = (30 * MINUTE_US, HOUR_US, 2 * HOUR_US)
-
-# When something was spent, and how much.
-Spent = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +247,45 @@ def multipliers_of(work: Sequence[Spent]) -> tuple[int, int, int]:
     From each tenth minute of the work on record it is asked when so much was spent as the burn there would have spent
     in half an hour, in one and in two, and how long that took.
     """
+    return _of_ratios([each.ratio for each in _outcomes(work)])
+
+
+def _of_ratios(found: Sequence[int]) -> tuple[int, int, int]:
+    if len(found) < ORIGINS_FEW:
+        return _WIDE
+    ordered = sorted(found)
+    low, middle, high = (quantile(ordered, share) for share in (10, 50, 90))
+    return low, middle, high
+
+
+def work_record(work: Sequence[Spent]) -> ForecastRecord:
+    """How the ranges of work left did that looked an hour ahead, of those whose end was reached.
+
+    Each is made of what had been reached when it was: what came later taught it nothing.
+    """
+    outcomes = _outcomes(work)
+    asked = [each for each in outcomes if each.horizon_us == HOUR_US][-RECORD_MAX:]
+    held = 0
+    for each in asked:
+        low, _, high = _of_ratios([past.ratio for past in outcomes if past.reached_us <= each.at_us])
+        held += low <= each.ratio <= high
+    return ForecastRecord(len(asked), held, 80)
+
+
+class _Outcome(NamedTuple):
+    """One straight line from a moment at work: how far it looked, and when what it meant was reached."""
+
+    at_us: int
+    horizon_us: int
+    reached_us: int
+
+    @property
+    def ratio(self) -> int:
+        """By how much it was wrong, in millionths."""
+        return (self.reached_us - self.at_us) * MILLION // self.horizon_us
+
+
+def _outcomes(work: Sequence[Spent]) -> list[_Outcome]:
     found = []
     sums = [0]
     for _, nanos in work:
@@ -213,12 +298,8 @@ def multipliers_of(work: Sequence[Spent]) -> tuple[int, int, int]:
             wanted = sums[start + 1] + an_hour * horizon // HOUR_US
             took = _reached(work, sums, start, wanted)
             if took is not None:
-                found.append(took * MILLION // horizon)
-    if len(found) < ORIGINS_FEW:
-        return _WIDE
-    ordered = sorted(found)
-    low, middle, high = (quantile(ordered, share) for share in (10, 50, 90))
-    return low, middle, high
+                found.append(_Outcome(work[start][0], horizon, work[start][0] + took))
+    return found
 
 
 def _origins(work: Sequence[Spent]) -> list[int]:

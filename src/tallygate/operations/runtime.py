@@ -16,6 +16,7 @@ from tallygate.attest.keyring import KeyRing
 from tallygate.core.attribution import NOBODY, MadeFor
 from tallygate.core.costing import Price, basis_of
 from tallygate.core.errors import Conflict, InvalidArgument, LedgerUnavailable, same_or_conflict
+from tallygate.core.forecast import SessionCosts
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.guard.fence import GuardedFiles
 from tallygate.core.hooks import HookEvent
@@ -290,7 +291,8 @@ class Caches:
     Everything is kept by its tenant, or by ids that a client made. `known_prices` are ids of those that are in the
     ledger. `tool_owners` tells which client's session a tool call belongs to, by the id that a hook gave: (client,
     session). `compactions` tells when a session's agent last summarised its conversation, and `agents_ended` when and
-    in which folder one has ended. `work_multipliers` is what earlier days taught of how long budgets last, and when.
+    in which folder one has ended. `work_multipliers` is what earlier days taught of how long budgets last, and when;
+    `session_costs` is what the responses of ended sessions cost.
     """
 
     learned: Learners = field(default_factory=Learners)
@@ -301,6 +303,7 @@ class Caches:
     compactions: dict[tuple[str, str | None], int] = field(default_factory=dict)
     agents_ended: dict[tuple[str, str | None], tuple[int, str]] = field(default_factory=dict)
     work_multipliers: dict[str, tuple[int, tuple[int, int, int]]] = field(default_factory=dict)
+    session_costs: dict[tuple[str, str], SessionCosts] = field(default_factory=dict)
 
 
 @value(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from tallygate.core.text import cleaned, plural
 from tallygate.core.words import client_name
 from tallygate.entrypoints.page import charts
 from tallygate.entrypoints.page.document import PageAround, document
+from tallygate.entrypoints.page.forecasts import forecasts
 from tallygate.entrypoints.page.labels import (
     actual_of,
     agent_of,
@@ -57,7 +58,7 @@ def now_page(look: Look, around: PageAround, seen: Now, actions: list[ToDo]) -> 
         figures([_spent(seen), _left(seen, zone), _stopped(look, seen, zone), _burn(seen, zone)]),
         h.div(".grid")[
             h.div(".w7.stack")[_actions(actions), _sessions(look, seen, zone)],
-            h.div(".w5.stack")[_windows(seen, zone)],
+            h.div(".w5.stack")[_windows(seen, zone), forecasts(seen.forecasts)],
             h.div(".w12")[_today(seen, zone)],
             h.div(".w12")[_decisions(look, seen, zone)],
         ],

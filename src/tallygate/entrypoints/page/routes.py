@@ -42,13 +42,14 @@ from tallygate.entrypoints.page.look import Look, look_of
 from tallygate.entrypoints.page.now import now_page
 from tallygate.entrypoints.page.parts import title
 from tallygate.entrypoints.page.proof import proof_page
-from tallygate.entrypoints.page.session import session_page
+from tallygate.entrypoints.page.session import own_of, session_page
 from tallygate.entrypoints.page.sessions import sessions_page
 from tallygate.entrypoints.page.spend import spend_page
 from tallygate.entrypoints.page.wording import money
 from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.lock_book import standing_now
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.views.forecasts import outlook
 from tallygate.operations.views.frame import frame
 from tallygate.operations.views.gate import GateWanted, Listed, gate
 from tallygate.operations.views.limits import limits, named
@@ -112,10 +113,11 @@ class Pages:
 
     def session(self, look: Look, _: Span) -> Shown:
         """One session, by its id or the end of it."""
-        with self.rt.reading():
+        with self.rt.reading() as reader:
             view = show_session(self.rt, session_called(self.rt, look.other.get("id", "")))
             around = frame(self.rt)
-        return Shown(session_page(look, self.around, around, view, every="every" in look.other))
+            ahead = outlook(self.rt, reader, view.session, own_of(view))
+        return Shown(session_page(look, self.around, around, view, ahead, every="every" in look.other))
 
     def budgets(self, look: Look, _: Span, *, done: str | None = None, fault: str | None = None) -> Shown:
         """Every limit; one that is named with its windows, and what the raise that is typed would come to."""

@@ -17,6 +17,7 @@ from tallygate.core.text import cleaned, plural
 from tallygate.core.words import Action, ActorType, CallState, SessionExactness, UsageBasis
 from tallygate.entrypoints.page import charts
 from tallygate.entrypoints.page.document import PageAround, document
+from tallygate.entrypoints.page.forecasts import where_it_ends
 from tallygate.entrypoints.page.labels import (
     actual_of,
     agent_of,
@@ -44,6 +45,7 @@ from tallygate.entrypoints.page.parts import (
     title,
 )
 from tallygate.entrypoints.page.wording import NONE, clock, money, parts, percent, ratio, signed, span, when
+from tallygate.operations.views.forecasts import Outlook
 from tallygate.operations.views.frame import Frame
 from tallygate.operations.views.now import session_label
 from tallygate.operations.views.overview import SessionView, StoppedRun
@@ -64,11 +66,18 @@ _TOLD = {
 }
 
 
-def session_page(look: Look, around: PageAround, frame: Frame, view: SessionView, *, every: bool = False) -> bytes:
+def own_of(view: SessionView) -> Budget | None:
+    """The budget that a session draws on: its own, or that of the session above it."""
+    own = next((each for each in view.budgets if each.budget_id == view.session.session_id), None)
+    return own or next((each for each in view.budgets if each.scope == "session"), None)
+
+
+def session_page(
+    look: Look, around: PageAround, frame: Frame, view: SessionView, ahead: Outlook, *, every: bool = False
+) -> bytes:
     """The page as a whole; with `every` all calls are listed."""
     session, zone = view.session, around.zone
-    own = next((each for each in view.budgets if each.budget_id == session.session_id), None)
-    own = own or next((each for each in view.budgets if each.scope == "session"), None)
+    own = own_of(view)
     stop = frame.stops.get(session.session_id)
     name = session_label(session)
     body: list[Node] = [
@@ -81,7 +90,9 @@ def session_page(look: Look, around: PageAround, frame: Frame, view: SessionView
         _timeline(view, own, zone),
         h.div(".grid")[
             h.div(".w5.stack")[_by_agent(view), _shares("By model", "Model", view), _evidence(view)],
-            h.div(".w7.stack")[_decisions(view), _limits(view, frame, zone), _budgets(view), _record(view)],
+            h.div(".w7.stack")[
+                where_it_ends(ahead), _decisions(view), _limits(view, frame, zone), _budgets(view), _record(view)
+            ],
             h.div(".w12")[_calls(look, view, frame, zone, every=every)],
         ],
     ]

@@ -47,12 +47,13 @@ SELECT_PLAN = f"SELECT {_TOLD} FROM plan_window WHERE tenant = :tenant ORDER BY 
 SELECT_HISTORY = f"SELECT {_TOLD} FROM plan_history WHERE {_KIND} AND at_us >= :from_us ORDER BY slot"
 
 
-# The newest so many, in their order: what a pace is told by.
-SELECT_SPENT_SINCE = (
+# The newest so many, in their order: what a pace is told by. One session's are found by an index of theirs.
+_SPENT_SINCE = (
     "SELECT at_us, cost_nanos FROM (SELECT at_us, cost_nanos, id FROM usage WHERE tenant = :tenant"
-    " AND at_us >= :from_us AND (:session_id IS NULL OR session_id = :session_id) ORDER BY at_us DESC LIMIT :limit)"
-    " ORDER BY at_us, id"
+    " AND at_us >= :from_us{} ORDER BY at_us DESC LIMIT :limit) ORDER BY at_us, id"
 )
+SELECT_SPENT_SINCE = _SPENT_SINCE.format("")
+SELECT_SESSION_SPENT_SINCE = _SPENT_SINCE.format(" AND session_id = :session_id")
 
 
 class PlanReads(Statements):
@@ -60,7 +61,9 @@ class PlanReads(Statements):
 
     def spent_since(self, from_us: int, session_id: str | None, limit: int) -> list[tuple[int, int]]:
         """When the last responses since a time were made, of one session or of all, and what each cost."""
-        return self._all(SELECT_SPENT_SINCE, from_us=from_us, session_id=session_id, limit=limit)
+        if session_id is None:
+            return self._all(SELECT_SPENT_SINCE, from_us=from_us, limit=limit)
+        return self._all(SELECT_SESSION_SPENT_SINCE, from_us=from_us, session_id=session_id, limit=limit)
 
     def plan_windows(self) -> list[PlanWindow]:
         """The newest of each window of each client, however old."""

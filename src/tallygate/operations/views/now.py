@@ -18,6 +18,7 @@ from tallygate.core.words import BudgetMode
 from tallygate.ledger.port import Reader
 from tallygate.operations.budgets.figures import Unsure
 from tallygate.operations.runtime import Runtime
+from tallygate.operations.views.forecasts import ForecastsMet, forecasts_met
 from tallygate.operations.views.frame import Frame, frame
 from tallygate.operations.views.history import spent_on_rule
 from tallygate.operations.views.overview import SessionLine, StoppedRun, line_of, list_budgets
@@ -78,6 +79,7 @@ class Now:
     pace: Pace | None
     plans: tuple[PlanWindow, ...]
     meant: int
+    forecasts: ForecastsMet
     day: DayLimit | None
     lines: tuple[SessionLine, ...]
     windows: tuple[Budget, ...]
@@ -119,6 +121,7 @@ def now(rt: Runtime, zone: tzinfo, chosen: Filter) -> Now:
             pace=None if chosen.terms else pace_of(rt, reader, now_us),
             plans=plan_windows(reader, now_us),
             meant=len(meant),
+            forecasts=forecasts_met(rt, reader, now_us),
             day=day_limit(rt, windows, zone),
             lines=lines,
             windows=windows,
