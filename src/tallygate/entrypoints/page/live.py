@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 from starlette.concurrency import run_in_threadpool
@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from tallygate.core.errors import LedgerUnavailable
+from tallygate.ledger.port import Ledger
 
 # So many pages are told at a time; nobody has more before their eyes.
 TOLD_MAX = 24
@@ -22,8 +23,8 @@ _GOES_ON = 30
 class LiveNews:
     """What pages follow; a page that waits holds no thread, so that any number of them leave the others theirs."""
 
-    def __init__(self, written: Callable[[], object], closing: threading.Event) -> None:
-        self._written, self._closing = written, closing
+    def __init__(self, ledger: Ledger, closing: threading.Event) -> None:
+        self._ledger, self._closing = ledger, closing
         self._looking = asyncio.Lock()
         self._looked_s = 0.0
         self._known: object = None
@@ -72,7 +73,7 @@ class LiveNews:
     def _asked(self) -> object:
         """Nothing is said of a ledger that cannot be asked."""
         try:
-            return self._written()
+            return self._ledger.others_wrote()
         except LedgerUnavailable:
             return None
 

@@ -217,7 +217,7 @@ class Pages:
 def page_app(pages: Pages, file: DoorFile) -> ASGIApp:
     """Everything that is answered, behind its fence."""
     base = pages.door.base
-    news = LiveNews(pages.rt.services.ledger.others_wrote, pages.door.closing)
+    news = LiveNews(pages.rt.services.ledger, pages.door.closing)
     routes = [
         Route(OPEN, partial(_opened, pages, file), methods=["POST"]),
         Route(base, partial(_to, f"{base}now")),
