@@ -31,11 +31,16 @@ class Served(NamedTuple):
 
 
 class MadeFor(NamedTuple):
-    """Whom a step is taken for, as far as that is known before it: kinds of agents, skills, servers."""
+    """Whom a step is taken for, as far as that is known before it: kinds of agents, skills, servers.
+
+    `agent_id` is the subagent that takes it and `kind` of which kind that is; the main agent has neither.
+    """
 
     agents: tuple[str, ...] = ()
     skills: tuple[str, ...] = ()
     servers: tuple[str, ...] = ()
+    agent_id: str | None = None
+    kind: str | None = None
 
 
 NOBODY = MadeFor()

@@ -174,7 +174,7 @@ class HookEvent:
         tool = None if self.tool is None else served_by(self.tool)
         agents = tuple(each for each in (own, self.starts_type) if each is not None)
         servers = servers_meant(tool) if self.server is None else (self.server,)
-        return MadeFor(agents, () if self.skill is None else (self.skill,), servers)
+        return MadeFor(agents, () if self.skill is None else (self.skill,), servers, self.agent_id, own)
 
     @property
     def begins_unasked(self) -> bool:

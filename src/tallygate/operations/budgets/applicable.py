@@ -38,6 +38,7 @@ from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Reader, Update, Value
 from tallygate.operations.lock_book import as_opened, more_by_rate, must_fit, off_by
 from tallygate.operations.runtime import PlaceOf, Runtime, on_paper
+from tallygate.operations.unsaid import unsaid
 from tallygate.operations.windows import (
     FOR_EVER_US,
     Facts,
@@ -144,6 +145,8 @@ def session_now(
         bounds=bounds,
         made_for=rt.made_for if here else NOBODY,
     )
+    if here and (more := unsaid(rt, reader, asked, found.budgets, elsewhere=asked is not now)):
+        found = replace(found, unsaid=more)
     return SessionNow(now, found, before, off_by(rt, standing))
 
 
@@ -247,7 +250,7 @@ class ApplicableBudgets:
 
     `beside` are budgets that stand behind these and are new or moved: the other pieces of rolling periods. `calls` are
     pending ones that hold something of a fresh window, which they were asked about before. `stricter` says by how much
-    the session's own rules are below the limit that its settings have by now.
+    the session's own rules are below the limit that its settings have by now, `unsaid` what may count and is unsaid.
     """
 
     budgets: tuple[Budget, ...]
@@ -256,12 +259,14 @@ class ApplicableBudgets:
     beside: tuple[Budget, ...] = ()
     calls: tuple[Call, ...] = ()
     stricter: Mapping[str, int] = field(default_factory=dict)
+    unsaid: Mapping[str, int] = field(default_factory=dict)
 
     def seen(self, budgets: tuple[Budget, ...]) -> tuple[Budget, ...]:
         """Budgets as this session may spend them: by the rules it was opened with."""
-        if not self.stricter:
-            return budgets
-        return tuple(replace(b, limit=max(b.limit - self.stricter.get(b.budget_id, 0), 0)) for b in budgets)
+        if self.unsaid:
+            budgets = tuple(replace(b, carried=b.carried + self.unsaid.get(b.budget_id, 0)) for b in budgets)
+        less = self.stricter
+        return tuple(replace(b, limit=max(b.limit - less.get(b.budget_id, 0), 0)) for b in budgets) if less else budgets
 
 
 def applicable_budgets(

@@ -125,7 +125,7 @@ def made_for(request: CallRequest) -> MadeFor:
     """Whom a step is taken for, by what its agent says of it."""
     agent, _, served = asked_for(request.actor.type, request.actor.name, request.tool_name)
     servers = tuple(server for each in served for server in servers_meant(each))
-    return MadeFor(() if agent is None else (agent,), (), servers)
+    return MadeFor(() if agent is None else (agent,), (), servers, request.actor.id, agent)
 
 
 def fault_answer(fault: LedgerUnavailable, *, halts: bool) -> GateAnswer:

@@ -22,14 +22,25 @@ from tallygate.core.learning.steps import (
     next_step,
     of_actor,
 )
-from tallygate.core.model import HOOK_KEY, NO_RESPONSE, Actor, Amount, Call, CallRequest, Session, needed
+from tallygate.core.model import (
+    HOOK_KEY,
+    NO_RESPONSE,
+    NOTHING,
+    Actor,
+    Amount,
+    Budget,
+    Call,
+    CallRequest,
+    Session,
+    needed,
+)
 from tallygate.core.moments import as_datetime
 from tallygate.core.sessions import is_over_limit
 from tallygate.core.usage import UNKNOWN_MODEL, priced_as
 from tallygate.core.values import value
 from tallygate.core.words import Action, ActorType, BudgetMode, CallState, Pressure, Reason
 from tallygate.ledger.port import Reader, SessionReader, StoredUsage, Tx, UsageReader
-from tallygate.operations.budgets.applicable import budgets_now
+from tallygate.operations.budgets.applicable import budgets_now, visited_by
 from tallygate.operations.budgets.calls import void
 from tallygate.operations.gate.pipeline import Door, GateOutcome, call_id_of, take_step, with_attestation, word_answer
 from tallygate.operations.learning.estimates import (
@@ -44,6 +55,7 @@ from tallygate.operations.learning.estimates import (
 from tallygate.operations.lock_book import off_now
 from tallygate.operations.plan import plan_now
 from tallygate.operations.runtime import Runtime, scope_of
+from tallygate.operations.unsaid import is_said_late, told_alone
 
 PENDING_LOOKED_AT = 500
 ANSWERS_LOOKED_AT = 5
@@ -82,12 +94,14 @@ class StepAnswer:
 class Ahead:
     """The step that an event leads to, as one look before the decision finds it, with the responses it is told from.
 
-    `waits` says that a response which is not written down yet could decide on it.
+    `waits` says that a response which is not written down yet could decide on it, `late` that so could what is said
+    later of one than what it cost: whom it was made for.
     """
 
     request: CallRequest
     recent: Sequence[StoredUsage]
     waits: bool
+    late: bool = False
 
 
 def look_ahead(rt: Runtime, reader: Reader, event: HookEvent, session: Session) -> Ahead:
@@ -98,7 +112,8 @@ def look_ahead(rt: Runtime, reader: Reader, event: HookEvent, session: Session) 
     twice = Amount(2 * request.estimate_nanos)
     budgets = budgets_now(rt, reader, session, rt.services.clock_us())
     is_pressed = any(budget.available < twice.of(budget) for budget in budgets)
-    return Ahead(request, recent, is_pressed or _is_ahead(rt, reader, event, session, recent))
+    late = _turns_on_names(rt, event, session, (recent, budgets, twice))
+    return Ahead(request, recent, is_pressed or late or _is_ahead(rt, reader, event, session, recent), late)
 
 
 def gate_step(rt: Runtime, event: HookEvent, session: Session, ahead: Ahead | None = None) -> StepAnswer:
@@ -112,7 +127,8 @@ def gate_step(rt: Runtime, event: HookEvent, session: Session, ahead: Ahead | No
             ahead = look_ahead(rt, reader, event, session)
     # Between two readings and with no lock held: whoever writes the responses down must get on meanwhile.
     if ahead.waits:
-        wait_for_responses(rt, event, session.session_id, _actor(replace(event, starts_agent=False)))
+        actor = _actor(replace(event, starts_agent=False))
+        wait_for_responses(rt, event, session.session_id, actor, late=ahead.late)
         with rt.reading() as reader:  # for the second time: what has landed was in none of it
             ahead = look_ahead(rt, reader, event, session)
     request, recent = ahead.request, ahead.recent
@@ -341,16 +357,45 @@ def _is_ahead(
     return len(waiting) > 1 and rt.services.clock_us() < waiting[0].at_us + LATE_STEPS * LANDING_STEP_US
 
 
-def wait_for_responses(rt: Runtime, event: HookEvent, session_id: str, actor: Actor | None) -> bool:
-    """Give the response that an agent (None: any of them) has just had a moment to be written down; whether it is."""
+def wait_for_responses(
+    rt: Runtime, event: HookEvent, session_id: str, actor: Actor | None, *, late: bool = False
+) -> bool:
+    """Give the response that an agent (None: any of them) has just had a moment to be written down; whether it is.
+
+    With `late` also until it is said whom that was made for: where telemetry has told of it, it holds nothing any more.
+    """
     for _ in range(LATE_STEPS if event.facts.writes_late else LANDING_STEPS):
         with rt.reading() as reader:
-            waiting = _waiting(reader, session_id, actor)
+            waiting = bool(_waiting(reader, session_id, actor)) or (late and _is_unsaid(event, _recent(reader, event)))
         if not waiting:
             return True
         rt.services.pause_us(LANDING_STEP_US)
         rt.follower.catch_up()
     return False
+
+
+def _turns_on_names(
+    rt: Runtime, event: HookEvent, session: Session, found: tuple[Sequence[StoredUsage], tuple[Budget, ...], Amount]
+) -> bool:
+    """Whether it decides on a step whom the last response was made for, which may not be said yet."""
+    recent, budgets, twice = found
+    if not _is_unsaid(event, recent):
+        return False
+    elsewhere = visited_by(rt, session)[1] is not None
+    own = next((stored.amount for stored in recent if stored.row.agent_id == event.agent_id), NOTHING)
+    return any(
+        is_said_late(budget, elsewhere=elsewhere) and budget.available < twice.of(budget) + own.of(budget)
+        for budget in budgets
+    )
+
+
+def _is_unsaid(event: HookEvent, recent: Sequence[StoredUsage]) -> bool:
+    """Whether a response is on record of which nobody has said yet whom it was made for.
+
+    A transcript writes one down piece by piece: its words may stand there before the tool that it asks for.
+    """
+    known = {name for stored in recent for name in stored.row.tool_use_ids}
+    return bool(told_alone(recent)) or (bool(known) and not known.issuperset(event.tool_use_ids))
 
 
 def _waiting(reader: SessionReader, session_id: str, actor: Actor | None) -> list[Call]:
