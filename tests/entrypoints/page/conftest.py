@@ -62,6 +62,16 @@ class Browser:
         }
         return self.send("POST", f"{self.door.base}{page}", headers, urlencode({"token": FORM, **fields}))
 
+    def download(self, page: str, **fields: str) -> tuple[dict[str, str], bytes]:
+        """What a form of the page answers with, to be kept."""
+        line = http.client.HTTPConnection("127.0.0.1", self.door.port, timeout=60)
+        typed = {"Origin": self.door.origin, "Content-Type": "application/x-www-form-urlencoded"}
+        line.request("POST", f"{self.door.base}{page}", urlencode({"token": FORM, **fields}), {**self.own, **typed})
+        found = line.getresponse()
+        content = {name.lower(): value for name, value in found.getheaders()}, found.read()
+        line.close()
+        return content
+
     def send(self, method: str, path: str, headers: dict[str, str], body: str | None = None) -> Answered:
         """One request with these headers and no others."""
         line = http.client.HTTPConnection("127.0.0.1", self.door.port, timeout=60)

@@ -29,6 +29,7 @@ from tallygate.core.errors import (
     UsersOnly,
     present,
 )
+from tallygate.core.gate.wording import short_name
 from tallygate.core.proof import Mark
 from tallygate.core.text import cleaned
 from tallygate.core.typed import typed_amount
@@ -48,8 +49,9 @@ from tallygate.entrypoints.page.spend import spend_page
 from tallygate.entrypoints.page.wording import money
 from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.lock_book import standing_now
+from tallygate.operations.proof.attest import bundle_archive
 from tallygate.operations.runtime import Runtime
-from tallygate.operations.views.forecasts import outlook
+from tallygate.operations.sessions.ending import line_now
 from tallygate.operations.views.frame import frame
 from tallygate.operations.views.gate import GateWanted, Listed, gate
 from tallygate.operations.views.limits import limits, named
@@ -57,6 +59,7 @@ from tallygate.operations.views.now import now, to_do
 from tallygate.operations.views.overview import session_called, show_session
 from tallygate.operations.views.proof import envelopes_after, events_after, proof_of, public_keys
 from tallygate.operations.views.session_list import Order, sessions_of
+from tallygate.operations.views.session_page import beside
 from tallygate.operations.views.spend import SPLITS, spend
 from tallygate.reports.usage import By
 
@@ -111,13 +114,36 @@ class Pages:
         seen = sessions_of(self.rt, span, look.filter, order, int(first) if first.isdecimal() else 0)
         return Shown(sessions_page(look, self.around, seen))
 
-    def session(self, look: Look, _: Span) -> Shown:
+    def session(self, look: Look, _: Span, *, fault: str | None = None) -> Shown:
         """One session, by its id or the end of it."""
         with self.rt.reading() as reader:
             view = show_session(self.rt, session_called(self.rt, look.other.get("id", "")))
             around = frame(self.rt)
-            ahead = outlook(self.rt, reader, view.session, own_of(view))
-        return Shown(session_page(look, self.around, around, view, ahead, every="every" in look.other))
+            near = beside(self.rt, reader, view, own_of(view))
+            line = line_now(self.rt, reader, view.session)
+        every, form = "every" in look.other, self.door.form
+        return Shown(
+            session_page(look, self.around, around, view, near, line=line, every=every, form=form, fault=fault)
+        )
+
+    def evidence(self, look: Look, given: Mapping[str, str]) -> Response:
+        """A session's evidence to be kept, or its page with why there is none."""
+        session_id = given.get("id", "")
+        look = replace(look, page="session", other={"id": session_id})
+        try:
+            if not self.door.may_write(given.get("token", "")):
+                raise UsersOnly("This form was not made by this page.", hint="Load the page again.")
+            session_id = session_called(self.rt, session_id)
+            found = bundle_archive(self.rt, session_id)
+        except LedgerUnavailable as fault:
+            return Response(fault_page(look, self.around, fault), 503, media_type=_HTML)
+        except TallygateError as refused:
+            told = f"{refused.message} {refused.hint}".strip()
+            body, _ = self.shown(look, partial(self.session, fault=told))
+            return Response(body, 400, media_type=_HTML)
+        name = f"evidence-{short_name(session_id)}.zip"
+        kept = {"content-disposition": f'attachment; filename="{name}"'}
+        return Response(found, media_type="application/zip", headers=kept)
 
     def budgets(self, look: Look, _: Span, *, done: str | None = None, fault: str | None = None) -> Shown:
         """Every limit; one that is named with its windows, and what the raise that is typed would come to."""
@@ -233,6 +259,7 @@ def page_app(pages: Pages, file: DoorFile) -> ASGIApp:
         *(Route(f"{base}{name}", partial(_stored, pages, name)) for name in _STORED),
         Route(f"{base}verify.mjs", _content(VERIFIER.read_bytes(), _SCRIPT)),
         Route(f"{base}session", partial(_page, pages, "session", pages.session)),
+        Route(f"{base}evidence", partial(_evidence, pages), methods=["POST"]),
     ]
     return Fence(Starlette(routes=routes), pages.door)
 
@@ -260,6 +287,11 @@ async def _raise(pages: Pages, request: Request) -> Response:
 
     body, status = await run_in_threadpool(pages.shown, look, made)
     return Response(body, status, media_type=_HTML)
+
+
+async def _evidence(pages: Pages, request: Request) -> Response:
+    look, given = look_of("session", dict(request.query_params)), await form_of(request)
+    return await run_in_threadpool(pages.evidence, look, given)
 
 
 def ensure_form(own: bool, reason: str) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import tzinfo
+from typing import Any
 
 import htpy as h
 from htpy import Element, Node
 
 from tallygate.core.gate import lifecycle
 from tallygate.core.gate.wording import decided, short_name
-from tallygate.core.model import Budget, Call, LimitChange
+from tallygate.core.model import Budget, Call
 from tallygate.core.sessions import over_limit
 from tallygate.core.text import cleaned, plural
 from tallygate.core.words import Action, ActorType, CallState, SessionExactness, UsageBasis
@@ -27,6 +28,7 @@ from tallygate.entrypoints.page.labels import (
     session_facts,
 )
 from tallygate.entrypoints.page.look import Look
+from tallygate.entrypoints.page.now import session_link
 from tallygate.entrypoints.page.parts import (
     ColumnHead,
     Figure,
@@ -35,7 +37,6 @@ from tallygate.entrypoints.page.parts import (
     banner,
     bar,
     budget_bar,
-    command,
     facts,
     figures,
     legend,
@@ -44,13 +45,18 @@ from tallygate.entrypoints.page.parts import (
     table,
     title,
 )
-from tallygate.entrypoints.page.wording import NONE, clock, money, parts, percent, ratio, signed, span, when
-from tallygate.operations.views.forecasts import Outlook
+from tallygate.entrypoints.page.session_record import evidence, limits_changed, record
+from tallygate.entrypoints.page.wording import NONE, clock, count, money, parts, percent, ratio, signed, span, when
 from tallygate.operations.views.frame import Frame
 from tallygate.operations.views.now import session_label
 from tallygate.operations.views.overview import SessionView, StoppedRun
+from tallygate.operations.views.session_page import SessionBeside
 
 _DRAWN = 80
+_MISSING = (
+    "An en dash: ten counted calls of the kind say what 8 in 10 cost, and a client's own record what a call read from "
+    "the cache and wrote to it."
+)
 _LISTED = 200
 _EXACT = {
     SessionExactness.ALL_ESTIMATE_ONLY: "all of it is estimated",
@@ -73,9 +79,18 @@ def own_of(view: SessionView) -> Budget | None:
 
 
 def session_page(
-    look: Look, around: PageAround, frame: Frame, view: SessionView, ahead: Outlook, *, every: bool = False
+    look: Look,
+    around: PageAround,
+    frame: Frame,
+    view: SessionView,
+    beside: SessionBeside,
+    *,
+    line: Mapping[str, Any],
+    every: bool = False,
+    form: str = "",
+    fault: str | None = None,
 ) -> bytes:
-    """The page as a whole; with `every` all calls are listed."""
+    """The page as a whole; with `every` all calls are listed. `form` is what its own form brings to be known."""
     session, zone = view.session, around.zone
     own = own_of(view)
     stop = frame.stops.get(session.session_id)
@@ -85,15 +100,20 @@ def session_page(
             h.a(href=look.href("sessions"))["Sessions"], " / ", h.span(".mono")[short_name(session.session_id)]
         ],
         title(name, _standing(view, stop, zone), h.p[_about(view, frame, zone)]),
+        fault is not None and banner(state("warn", "not done"), h.p[cleaned(fault, 500)], tone="warn"),
         stop is not None and _stopped(stop),
         figures([_spent(view, own), _left(view, own, zone), _estimate(view), _agents(view), _exact(view)]),
-        _timeline(view, own, zone),
+        _timeline(view, beside, own, zone),
         h.div(".grid")[
-            h.div(".w5.stack")[_by_agent(view), _shares("By model", "Model", view), _evidence(view)],
+            h.div(".w5.stack")[_by_agent(look, view, beside), _shares("By model", "Model", view), evidence(view, form)],
             h.div(".w7.stack")[
-                where_it_ends(ahead), _decisions(view), _limits(view, frame, zone), _budgets(view), _record(view)
+                where_it_ends(beside.ahead),
+                _decisions(view),
+                limits_changed(view, frame, zone),
+                _budgets(view),
+                record(view, line),
             ],
-            h.div(".w12")[_calls(look, view, frame, zone, every=every)],
+            h.div(".w12")[_calls(look, view, beside, frame, zone, every=every)],
         ],
     ]
     return document(look, around, name, *body, frame=frame, count=plural(len(view.calls), "call"))
@@ -197,7 +217,7 @@ def _exact(view: SessionView) -> Figure:
 # --- timeline --------------------------------------------------------------------------------------------------------
 
 
-def _timeline(view: SessionView, own: Budget | None, zone: tzinfo) -> Element | None:
+def _timeline(view: SessionView, beside: SessionBeside, own: Budget | None, zone: tzinfo) -> Element | None:
     """Two storeys: what was spent against the limit, and below it each call as it was held and made."""
     calls = view.calls[-_DRAWN:]
     if not calls:
@@ -232,6 +252,11 @@ def _timeline(view: SessionView, own: Budget | None, zone: tzinfo) -> Element | 
         charts.label("each call", "0", 136),
         [_call_drawn(view, call, place, number, lower) for place, call in enumerate(calls)],
         [
+            _spread_drawn(beside.spreads[call.call_id], place, number, lower)
+            for place, call in enumerate(calls)
+            if call.call_id in beside.spreads
+        ],
+        [
             charts.label(clock(call.at_us, zone), charts.place_of(place, number, 50), 306, "m minor" if place else "m")
             for place, call in enumerate(calls)
             if place % max(number // 8, 1) == 0
@@ -244,6 +269,7 @@ def _timeline(view: SessionView, own: Budget | None, zone: tzinfo) -> Element | 
         ("f-spent", "actual"),
         ("hold", "reservation"),
         ("est", "estimate"),
+        *([("whisk", "8 of 10 such calls")] if beside.spreads else []),
         ("over", "overrun"),
         ("hold hot", "halted: would have been reserved"),
         ("lim", "limit"),
@@ -288,10 +314,16 @@ def _call_drawn(view: SessionView, call: Call, place: int, number: int, scale: c
     return found
 
 
+def _spread_drawn(spread: tuple[int, int], place: int, number: int, scale: charts.Scale) -> Element:
+    """Between what eight in ten such calls cost: a line up, in the middle of the call."""
+    x = charts.place_of(place, number, 50)
+    return h.line(x1=x, x2=x, y1=scale.y(spread[1]), y2=scale.y(spread[0]), class_="whisk")
+
+
 # --- sections --------------------------------------------------------------------------------------------------------
 
 
-def _by_agent(view: SessionView) -> Element:
+def _by_agent(look: Look, view: SessionView, beside: SessionBeside) -> Element:
     """What each agent's calls cost; what belongs to no call is the rest, so that the shares come to the session."""
     spent: Counter[str] = Counter()
     calls: Counter[str] = Counter()
@@ -310,12 +342,12 @@ def _by_agent(view: SessionView) -> Element:
     rows: list[Row] = []
     for number, name in enumerate(names):
         depth = "" if name == "main agent" else "d1 twig"
-        beside = f"{', '.join(sorted(models[name]))} · {plural(calls[name], 'call')}"
+        facts_of = f"{', '.join(sorted(models[name]))} · {plural(calls[name], 'call')}"
         rows.append(
             (
                 [
                     TableCell(
-                        [h.span(class_=depth or None)[name], h.span(class_="sub d1" if depth else "sub")[beside]],
+                        [h.span(class_=depth or None)[name], h.span(class_="sub d1" if depth else "sub")[facts_of]],
                         names=True,
                     ),
                     TableCell(bar((0, spent[name], "f-spent"), whole=total, size="s"), "bar-cell share"),
@@ -336,7 +368,15 @@ def _by_agent(view: SessionView) -> Element:
         ColumnHead("Cost", number=True),
         ColumnHead("Share", number=True),
     ]
-    return section("Money by subagent", table("Money by subagent", heads, rows, foot))
+    inside = None
+    if beside.beneath:
+        links: list[Node] = []
+        for each in beside.beneath:
+            name = session_label(each.session)
+            links += [session_link(look, each.session.session_id, name), f" {money(each.spent_nanos)}, "]
+        links[-1] = f" {money(beside.beneath[-1].spent_nanos)}."
+        inside = h.p(".foot")["Sessions opened within it, each with its own sum: ", links]
+    return section("Money by subagent", table("Money by subagent", heads, rows, foot), inside)
 
 
 def _shares(name: str, head: str, view: SessionView) -> Element | None:
@@ -365,14 +405,6 @@ def _shares(name: str, head: str, view: SessionView) -> Element | None:
     return section(name, table(name, heads, rows))
 
 
-def _evidence(view: SessionView) -> Element:
-    return section(
-        "Evidence",
-        h.p(".foot")["Its attestations, events and prices in one archive, with how anybody verifies them offline."],
-        command(f"tallygate attest export {short_name(view.session.session_id)} --zip"),
-    )
-
-
 def _decisions(view: SessionView) -> Element:
     over = {call.call_id for call in over_limit(view.calls)}
     became = Counter(decided(call.action, call.reason, over=call.call_id in over) for call in view.calls)
@@ -388,28 +420,6 @@ def _decisions(view: SessionView) -> Element:
         rows.append(("soft limit", view.over.told))
     rows += [("odd report", f"{cleaned(each.kind, 60)}: {cleaned(each.told, 200)}") for each in view.anomalies]
     return section("Decisions", facts(rows) if rows else h.p(".foot")["No call was asked about yet."])
-
-
-def _limits(view: SessionView, frame: Frame, zone: tzinfo) -> Element:
-    """Every change of a limit that binds it and each halt, as time went."""
-    names = {each.name: budget_label(each, {view.session.session_id: view.session}) for each in view.budgets}
-    moments: list[tuple[int, Node]] = [(each.at_us, _changed(each, names)) for each in view.limit_changes]
-    moments += [
-        (call.at_us, [h.b["halt"], f" · needs {money(call.estimate_nanos)}"])
-        for call in view.calls
-        if call.action is Action.HALT
-    ]
-    moments.sort(key=lambda each: each[0])
-    rows = [(when(at_us, frame.now_us, zone).removeprefix("today "), told) for at_us, told in moments]
-    body = facts(rows) if rows else h.p(".foot")["No limit was changed since it began, and nothing was halted."]
-    return section("Limit, and who changed it", body)
-
-
-def _changed(change: LimitChange, names: dict[str, str]) -> Node:
-    verb = "raised" if change.is_raise else "lowered"
-    before, after = money(change.before, change.unit), money(change.limit, change.unit)
-    why = f"by {change.door}, {cleaned(change.actor, 80)}: “{cleaned(change.reason, 200)}”"
-    return f"{after} · {verb} from {before} {why} · {names.get(change.budget_id, '')}"
 
 
 def _budgets(view: SessionView) -> Element | None:
@@ -439,24 +449,7 @@ def _budgets(view: SessionView) -> Element | None:
     return section("What binds it", table("Budgets that bind the session", heads, rows))
 
 
-def _record(view: SessionView) -> Element:
-    session = view.session
-    written = "when the session ends" if session.is_open else "when it ended"
-    rows: list[tuple[Node, Node]] = [
-        (
-            "run log",
-            ["one line, written ", written, ": ", h.span(".mono")[cleaned(session.run_log or "", 500) or NONE]],
-        ),
-        ("gated by", "hooks of its client" if view.enforced else "nobody: only an agent that asks"),
-    ]
-    if session.end_cause:
-        rows.append(("ended", cleaned(session.end_cause, 200)))
-    if session.end_summary:
-        rows.append(("outcome", cleaned(session.end_summary, 300)))
-    return section("Record", facts(rows))
-
-
-def _calls(look: Look, view: SessionView, frame: Frame, zone: tzinfo, *, every: bool) -> Element:
+def _calls(look: Look, view: SessionView, beside: SessionBeside, frame: Frame, zone: tzinfo, *, every: bool) -> Element:
     heads = [
         ColumnHead("At"),
         ColumnHead("Call"),
@@ -464,9 +457,12 @@ def _calls(look: Look, view: SessionView, frame: Frame, zone: tzinfo, *, every: 
         ColumnHead("Model"),
         ColumnHead("Decision"),
         ColumnHead("Estimate", number=True),
+        ColumnHead("8 in 10 cost", number=True),
         ColumnHead("Reservation", number=True),
         ColumnHead("Actual", number=True),
         ColumnHead("To reservation", number=True),
+        ColumnHead("Cache read", number=True),
+        ColumnHead("Cache write", number=True),
         ColumnHead("Session", number=True),
     ]
     calls = view.calls if every else view.calls[-_LISTED:]
@@ -475,7 +471,11 @@ def _calls(look: Look, view: SessionView, frame: Frame, zone: tzinfo, *, every: 
     for call in view.calls:
         total += 0 if call.state is CallState.DENIED else _cost(call, view)
         sums[call.call_id] = total
-    rows: list[Row] = [_call_row(view, call, sums[call.call_id], frame, zone) for call in calls]
+
+    def at(at_us: int) -> str:
+        return when(at_us, frame.now_us, zone).removeprefix("today ")
+
+    rows: list[Row] = [_call_row(view, beside, call, sums[call.call_id], at) for call in calls]
     halts = sum(call.action is Action.HALT for call in view.calls)
     more = len(view.calls) - len(calls)
     link = h.a(href=look.href(every="1"))[f"All {len(view.calls):,}"]
@@ -483,26 +483,31 @@ def _calls(look: Look, view: SessionView, frame: Frame, zone: tzinfo, *, every: 
         "Calls",
         table("Calls in order", heads, rows) if rows else h.p(".foot")["No call was asked about yet."],
         more > 0 and h.p(".foot")[f"The last {len(calls)} are shown. ", link],
+        h.p(".foot")[_MISSING],
         note=f"{plural(len(view.calls) - halts, 'call')}, {plural(halts, 'halt')}",
     )
 
 
-def _call_row(view: SessionView, call: Call, total: int, frame: Frame, zone: tzinfo) -> Row:
+def _call_row(view: SessionView, beside: SessionBeside, call: Call, total: int, at: Callable[[int], str]) -> Row:
     denied = call.state is CallState.DENIED
     known = not denied and (call.call_id in view.nanos_by_call or call.cost_basis != "none")
     beyond = _cost(call, view) - call.estimate_nanos
     used = view.models_by_call.get(call.call_id) or call.model_used or call.model_requested
+    spread, used_tokens = beside.spreads.get(call.call_id), beside.tokens.get(call.call_id)
     return (
         [
-            TableCell(when(call.at_us, frame.now_us, zone).removeprefix("today "), "nw"),
+            TableCell(at(call.at_us), "nw"),
             TableCell(cleaned(call.tool_name, 80), names=True),
             TableCell(agent_of(call)),
             TableCell(cleaned(used, 80), "nw"),
             TableCell(decision_of(call)),
             TableCell(money(call.raw_estimate_nanos)),
+            TableCell(NONE if spread is None else f"{money(spread[0])}\N{EN DASH}{money(spread[1])}", "nw"),
             TableCell(money(call.estimate_nanos)),
             TableCell(h.b[actual_of(call, view.nanos_by_call)]),
             TableCell(h.span(class_="up" if beyond > 0 else None)[signed(beyond)] if known else NONE),
+            TableCell(NONE if used_tokens is None else count(used_tokens.cache_read)),
+            TableCell(NONE if used_tokens is None else count(used_tokens.cache_write_5m + used_tokens.cache_write_1h)),
             TableCell(money(total)),
         ],
         "is-halt" if denied else "",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from tallygate.attest.dsse import enclosed
@@ -244,10 +246,8 @@ def export_bundle(rt: Runtime, session_id: str, target: Path, *, as_zip: bool = 
     files = _files(rt, session_id)
     try:
         if as_zip:
-            with os.fdopen(create(target), "wb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-                for name, content in files.items():
-                    # One day for every file, so that the same evidence gives the same archive.
-                    archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
+            with os.fdopen(create(target), "wb") as file:
+                file.write(_archived(files))
         else:
             target.mkdir(mode=0o700)
             for name, content in files.items():
@@ -259,6 +259,22 @@ def export_bundle(rt: Runtime, session_id: str, target: Path, *, as_zip: bool = 
     except OSError as error:
         raise InvalidArgument("--to", f"{target} cannot be written: {error.strerror}.") from error
     return list(files)
+
+
+def bundle_archive(rt: Runtime, session_id: str) -> bytes:
+    """A session's bundle as one archive, for whoever asks for it without a place to write to."""
+    if rt.services.keys is None:
+        raise InvalidArgument("evidence", "Nothing can be signed here: this ledger has no key.")
+    return _archived(_files(rt, session_id))
+
+
+def _archived(files: Mapping[str, bytes]) -> bytes:
+    found = io.BytesIO()
+    with zipfile.ZipFile(found, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            # One day for every file, so that the same evidence gives the same archive.
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, zipfile.ZIP_DEFLATED)
+    return found.getvalue()
 
 
 def _files(rt: Runtime, session_id: str) -> dict[str, bytes]:

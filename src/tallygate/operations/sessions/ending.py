@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import RunLogError, unknown_session
@@ -14,10 +15,10 @@ from tallygate.core.model import SHOWN_MAX, Session
 from tallygate.core.moments import is_ahead
 from tallygate.core.sessions import SessionTotals
 from tallygate.core.words import SessionState
-from tallygate.ledger.port import QueuedLine, Update, Value
+from tallygate.ledger.port import QueuedLine, Reader, Update, Value
 from tallygate.operations.budgets.applicable import all_budgets
 from tallygate.operations.budgets.calls import expire_calls
-from tallygate.operations.budgets.figures import figures_of, is_enforced, used_model
+from tallygate.operations.budgets.figures import SessionFigures, figures_of, is_enforced, used_model
 from tallygate.operations.lock_book import note_loosened
 from tallygate.operations.runtime import Runtime, kept_summary
 from tallygate.operations.sessions.opening import OPEN_LOOKED_AT
@@ -65,27 +66,37 @@ def end_session(
             end_summary=kept_summary(rt, task_summary),
         )
         figures = figures_of(tx, ended)
-        budgets = all_budgets(tx, ended, tx.at_us)
-        told = told_in_line(
-            RunLine(
-                ended,
-                budgets,
-                figures.calls,
-                figures.totals,
-                tx.prices(),
-                figures.observed,
-                is_enforced(tx, ended),
-                used_model(tx, ended),
-                tx.limit_changes([each.budget_id for each in budgets], SHOWN_MAX),
-                tx.call_anomalies(ANOMALIES_MAX, session_id),
-            )
-        )
+        told = line_told(tx, ended, figures, tx.at_us)
         note = {LINE_NOTE: fingerprint(told)}
         head = tx.append("session.ended", [Update("session", columns)], by=rt.by, note=note)
         line = run_line(told, head, rt.services.ledger.ledger_id)
         tx.queue_line(QueuedLine(session_id, ended.run_log or str(rt.workspace.run_log_path), line))
     flush_run_log(rt)
     return figures.totals
+
+
+def line_told(reader: Reader, session: Session, figures: SessionFigures, at_us: int) -> dict[str, Any]:
+    """What a line says of a session as it stands."""
+    budgets = all_budgets(reader, session, at_us)
+    return told_in_line(
+        RunLine(
+            session,
+            budgets,
+            figures.calls,
+            figures.totals,
+            reader.prices(),
+            figures.observed,
+            is_enforced(reader, session),
+            used_model(reader, session),
+            reader.limit_changes([each.budget_id for each in budgets], SHOWN_MAX),
+            reader.call_anomalies(ANOMALIES_MAX, session.session_id),
+        )
+    )
+
+
+def line_now(rt: Runtime, reader: Reader, session: Session) -> dict[str, Any]:
+    """What the run log says of a session, or would if it ended now."""
+    return line_told(reader, session, figures_of(reader, session), session.ended_us or rt.services.clock_us())
 
 
 def end_by_user(
