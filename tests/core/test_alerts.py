@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tallygate.core.alerts import LEASE_US, NEWS_US, TRIES, AlertMark, AlertRule, due
+from tallygate.core.alerts import LEASE_US, NEWS_US, TRIES, AlertMark, AlertRule, due, plan_budget
 from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.model import Budget
 from tallygate.core.money import NANOS_PER_UNIT as USD
+from tallygate.core.plan import PlanRule, PlanSource, PlanStanding, PlanWindow
 from tallygate.core.words import BudgetMode
 
 NOW = 1_790_000_000_000_000
@@ -101,6 +102,48 @@ def test_a_rule_is_about_the_budgets_that_it_names_and_remembered_by_whom_it_tel
     assert percents([day], told(100), rules=[RULE, other]) == [80]
     assert "secret" not in other.route + other.name
     assert AlertRule((10,), ("tell",)).route == RULE.route
+
+
+def plan(used, at_us=NOW, resets_us=NOW + HOUR, *, known=True, **rule):
+    value = PlanWindow("codex", "", 300, used, at_us, resets_us, PlanSource.TRANSCRIPT)
+    return plan_budget(PlanStanding(PlanRule(300, 90, **rule), "codex", value, known), "default")
+
+
+# hundredths of a per cent of the plan, of a limit at 90 -> what is told
+@pytest.mark.parametrize(
+    ("used", "expected"), [(0, []), (4_499, []), (4_500, [50]), (7_199, [50]), (7_200, [80]), (9_000, [100])]
+)
+def test_a_limit_on_a_plan_is_told_of_by_shares_of_the_limit(used, expected):
+    assert percents([plan(used)]) == expected
+
+
+def test_a_plan_that_nobody_knows_is_no_news():
+    assert plan(9_500, known=False) is None
+
+
+@pytest.mark.parametrize(
+    ("marked_us", "resets_us", "expected"),
+    [
+        (NOW, NOW + HOUR, []),
+        (NOW - 3 * HOUR, NOW + HOUR, []),
+        (NOW - 3 * HOUR, NOW + HOUR + 5, []),  # said a little otherwise, and the same window
+        (NOW - 3 * HOUR, NOW + 4 * HOUR, [100]),  # told of in the window before
+    ],
+)
+def test_a_plan_is_told_of_once_in_each_of_its_windows(marked_us, resets_us, expected):
+    mark = AlertMark("plan:codex:5h", RULE.route, 100, marked_us, marked_us, 1, marked_us)
+    assert percents([plan(9_500, resets_us=resets_us)], mark) == expected
+
+
+def test_the_news_of_a_plan_counts_no_money():
+    found = plan(9_341)
+    (told_of,) = due([RULE], [found], frozenset({found.name}), {}, NOW)
+    assert told_of.text == "Tallygate: 93 % of the 5h window of codex's plan is used, of 90 %; steps are stopped."
+    values = told_of.values()
+    assert {name: values[name] for name in ("budget", "scope", "period", "unit", "limit", "spent", "left")} == {
+        "budget": "plan:codex:5h", "scope": "plan", "period": "5h", "unit": "percent", "limit": "90", "spent": "93.41",
+        "left": "-3.41",
+    }  # fmt: skip
 
 
 def test_the_news_is_one_sentence_and_exact_values():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -132,3 +134,35 @@ def test_a_status_line_only_tightens_until_the_window_begins_anew_and_a_clients_
     found = told_beside(PlanWindow("claude_code", "", 300, told[0], after_us, told[1], source), known, after_us)
     assert (found.used, found.resets_us, found.at_us) == (*kept, after_us)
     assert told_beside(known, None, 0) == known
+
+
+# used and reset that are known, told and kept, and when it is told; all of a window of five hours
+@pytest.mark.parametrize(
+    ("known", "told", "after_us", "kept"),
+    [
+        ((1000, 2 * HOUR_US), (10_000, 2 * HOUR_US), 1, (3000, 2 * HOUR_US)),  # one odd line stops nobody
+        ((9500, 2 * HOUR_US), (0, 2 * HOUR_US), 1, (7500, 2 * HOUR_US)),  # nor does one give a plan back
+        ((9500, 2 * HOUR_US), (0, 9 * HOUR_US), 1, (7500, 5 * HOUR_US + 1)),  # also not as a window that is anew
+        ((9500, 2 * HOUR_US), (9500, 1), HOUR_US, (9500, 2 * HOUR_US)),  # or that ends at once
+        ((9500, 2 * HOUR_US), (9500, None), HOUR_US, (9500, 2 * HOUR_US)),
+        ((1000, 2 * HOUR_US), (2900, 2 * HOUR_US), 1, (2900, 2 * HOUR_US)),  # what may be is as it is told
+        ((2900, 2 * HOUR_US), (1000, 2 * HOUR_US), 1, (1000, 2 * HOUR_US)),
+        ((9500, 2 * HOUR_US), (0, 7 * HOUR_US), 2 * HOUR_US, (0, 7 * HOUR_US)),  # the window has begun anew
+        ((9500, 2 * HOUR_US), (0, 2 * HOUR_US), -1, (0, 2 * HOUR_US)),  # of an earlier moment, which counts no more
+    ],
+)
+def test_one_line_of_a_clients_file_moves_the_share_by_a_step_at_most_while_the_window_is_on(
+    known, told, after_us, kept
+):
+    before = PlanWindow("codex", "", 300, known[0], 0, known[1], PlanSource.TRANSCRIPT)
+    line = PlanWindow("codex", "", 300, told[0], after_us, told[1], PlanSource.TRANSCRIPT)
+    found = told_beside(line, before, max(after_us, 0))
+    assert (found.used, found.resets_us) == kept
+
+
+def test_what_a_clients_file_says_again_and_again_is_reached_in_five_lines():
+    for first, last in ((0, 10_000), (10_000, 0)):
+        known = PlanWindow("codex", "", 300, first, 0, 2 * HOUR_US, PlanSource.TRANSCRIPT)
+        for number in range(5):
+            known = told_beside(replace(known, used=last, at_us=number + 1), known, number + 1)
+        assert known.used == last

@@ -18,9 +18,11 @@ from tests.world import NANOS, make_world
 from tallygate.core.alerts import LEASE_US, AlertRule
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
+from tallygate.core.plan import PlanRule, PlanSource, plan_window
 from tallygate.entrypoints import alerting
 from tallygate.operations.alerts import alerts_failed, tell_due
 from tallygate.operations.gate.record import UsageReport, record_usage
+from tallygate.operations.plan import keep_told
 
 
 @pytest.fixture
@@ -302,3 +304,14 @@ def test_a_limit_that_is_past_its_threshold_before_a_step_begins_it_is_told_once
     world.ask(world.start("5"), 1)
     tell_due(world.rt, [alert], told)
     assert len(told.told) == 2, "nor again once a step has begun it"
+
+
+def test_a_limit_on_a_plan_is_told_of_once_and_as_one_that_stops(world):
+    limited = world.with_runtime(plan=(PlanRule(300, 90, client="codex"),))
+    told = Told()
+    for used in (10, 95, 96):
+        world.clock.forward(1)
+        value = plan_window("codex", (300, used, world.clock.at_us + 10**9), world.clock.at_us, PlanSource.STATUS_LINE)
+        keep_told(limited.rt, [value])
+        tell_due(limited.rt, [AlertRule((100,), run=("tell",), scope=BudgetScope.PLAN)], told)
+    assert told.told == [(100, "plan:codex:5h")]

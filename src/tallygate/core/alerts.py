@@ -12,9 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from tallygate.core.gate.rules import BudgetScope, rolling_us
+from tallygate.core.gate.rules import WITHIN, BudgetScope, rolling_us
 from tallygate.core.model import Budget, unit_exact
+from tallygate.core.moments import MINUTE_US
 from tallygate.core.money import format_amount, share_percent
+from tallygate.core.plan import PlanStanding, hundredths, percent, window_name
 from tallygate.core.words import BudgetMode
 
 # Whoever has taken one up has so long to tell; one that died meanwhile is taken up by somebody else after that.
@@ -23,6 +25,8 @@ LEASE_US = 60_000_000
 TRIES = 4
 # A budget of a session that has been quiet for so long is nobody's news; those of windows are as long as they last.
 NEWS_US = 3_600_000_000
+# The unit of a limit on a plan, which counts no money.
+PERCENT = "percent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,11 @@ class DueAlert:
     def text(self) -> str:
         """The news in one sentence."""
         budget = self.budget
+        if budget.scope == BudgetScope.PLAN:
+            stop = "; steps are stopped" if self.stopped else ""
+            used, limit = percent(budget.spent), percent(budget.limit)
+            window = f"the {budget.period} window of {budget.scope_key}'s plan"
+            return f"Tallygate: {used} of {window} is used, of {limit}{stop}."
         spent = budget.carried + budget.spent
         used = f"{_amount(budget, spent)} of {_amount(budget, budget.limit)}"
         share = int(share_percent(spent, budget.limit))
@@ -92,6 +101,11 @@ class DueAlert:
     def values(self) -> dict[str, str]:
         """The same as values with names, exact, for programs."""
         budget = self.budget
+        amounts = {"limit": budget.limit, "spent": budget.carried + budget.spent, "left": budget.available}
+        if budget.scope == BudgetScope.PLAN:
+            exact = {name: hundredths(amount) for name, amount in amounts.items()}
+        else:
+            exact = {name: unit_exact(amount, budget.unit) for name, amount in amounts.items()}
         return {
             "text": self.text,
             "percent": str(self.percent),
@@ -99,12 +113,34 @@ class DueAlert:
             "scope": budget.scope,
             "period": budget.period,
             "unit": budget.unit,
-            "limit": unit_exact(budget.limit, budget.unit),
-            "spent": unit_exact(budget.carried + budget.spent, budget.unit),
-            "left": unit_exact(budget.available, budget.unit),
+            **exact,
             "mode": budget.mode.value,
             "stopped": "1" if self.stopped else "0",
         }
+
+
+def plan_budget(standing: PlanStanding, tenant: str) -> Budget | None:
+    """A limit on a plan as a budget that may be told of, in hundredths of a per cent; None where nobody knows it."""
+    told, rule = standing.told, standing.rule
+    if told is None or not standing.is_known:
+        return None
+    window = window_name(rule.minutes)
+    parts = ["plan", standing.client, window, *(["soft"] if rule.mode is BudgetMode.SOFT else [])]
+    ends_us = told.at_us + rule.minutes * MINUTE_US if told.resets_us is None else told.resets_us
+    return Budget(
+        tenant=tenant,
+        budget_id=":".join(parts) + ("" if rule.within is None else f"{WITHIN}{rule.within}"),
+        scope=BudgetScope.PLAN.value,
+        scope_key=standing.client,
+        unit=PERCENT,
+        mode=rule.mode,
+        limit=rule.at_percent * 100,
+        spent=told.used,
+        period=window,
+        resets_us=ends_us,
+        start_us=ends_us - rule.minutes * MINUTE_US,
+        touched_us=told.at_us,
+    )
 
 
 def due(
@@ -139,7 +175,9 @@ def is_due(mark: AlertMark | None, percent: int, budget: Budget, at_us: int) -> 
 
 
 def _is_over(mark: AlertMark, budget: Budget, at_us: int) -> bool:
-    """Whether what is remembered was of a rolling period that has gone by."""
+    """Whether what is remembered was of a rolling period that has gone by, or of a plan's window before this one."""
+    if budget.scope == BudgetScope.PLAN:
+        return budget.start_us is not None and mark.at_us < budget.start_us
     length = rolling_us(budget.period)
     return length is not None and at_us - mark.at_us >= length
 

@@ -20,6 +20,8 @@ FIVE_HOURS, WEEK = 300, 10_080
 # More than a plan may be used of: credits let some go on, and what says more than this is no share.
 USED_MAX = 100_000
 MINUTES_MAX = 60 * 24 * 400
+# By so much a line of a client's own file moves the share of a window that is on: a fifth of the plan.
+MOVED_MAX = 2_000
 _SHARE = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,40}))?")
 # A day that is so far away is no date of a plan; it keeps sums inside 64 bits.
 _FAR_US = 2**61
@@ -70,14 +72,21 @@ def told_beside(told: PlanWindow, known: PlanWindow | None, at_us: int) -> PlanW
     """What is kept of a value that comes after a known one: by a status line it does not fall while that one is true.
 
     Anybody can run the command of a status line, an agent's shell too, and nothing tells that from the client: so what
-    it says only tightens until the window begins anew. A client's own file is its word, up or down.
+    it says only tightens until the window begins anew. A client's own file is its word, up or down; but a line in it
+    moves the share by a step at most while the window is on, so that one odd line neither stops nor frees anybody who
+    is far from the limit. What is true is told again with each response, and is reached after a few of them.
     """
-    if told.source is not PlanSource.STATUS_LINE or known is None or not known.is_true_at(at_us):
+    is_line = told.source is PlanSource.STATUS_LINE
+    if known is None or not known.is_true_at(at_us):
+        return told
+    if not is_line and (known.source is not told.source or told.at_us < known.at_us):
         return told
     until_us = known.at_us + known.minutes * MINUTE_US if known.resets_us is None else known.resets_us
     # Not beyond where a window can end that is on now: nobody is to be stopped for longer by that.
     resets_us = max(min(told.resets_us or until_us, at_us + told.minutes * MINUTE_US), until_us)
-    return replace(told, used=max(told.used, known.used), resets_us=resets_us, plan=told.plan or known.plan)
+    least = known.used if is_line else min(known.used, max(told.used, known.used - MOVED_MAX))
+    most = told.used if is_line else known.used + MOVED_MAX
+    return replace(told, used=max(least, min(told.used, most)), resets_us=resets_us, plan=told.plan or known.plan)
 
 
 def share_of(written: object) -> int | None:
@@ -152,6 +161,16 @@ def percent(used: int) -> str:
     ('13 %', '89 %', 'under 1 %', '0 %')
     """
     return "under 1 %" if 0 < used < 100 else f"{used // 100} %"
+
+
+def hundredths(used: int) -> str:
+    """Hundredths of a per cent as exact text, for programs.
+
+    >>> hundredths(9_000), hundredths(4_124), hundredths(-50)
+    ('90', '41.24', '-0.5')
+    """
+    sign, left = ("-", -used) if used < 0 else ("", used)
+    return f"{sign}{left // 100}.{left % 100:02}".rstrip("0").rstrip(".")
 
 
 def last_of_quarters(told: Iterable[PlanWindow]) -> list[PlanWindow]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from tallygate.core.alerts import NEWS_US, AlertMark, AlertRule, DueAlert, due, is_due
+from tallygate.core.alerts import NEWS_US, AlertMark, AlertRule, DueAlert, due, is_due, plan_budget
 from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.gate.rules import NEVER, SESSION
 from tallygate.core.model import Budget
@@ -17,6 +17,7 @@ from tallygate.core.text import cleaned
 from tallygate.core.words import Action
 from tallygate.ledger.port import Reader
 from tallygate.operations.budgets.to_come import has_begun, windows_to_come
+from tallygate.operations.plan import plans_standing
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.overview import list_budgets
 
@@ -60,9 +61,13 @@ def _due(rt: Runtime, rules: Sequence[AlertRule]) -> list[DueAlert]:
     budgets = list_budgets(rt, limit=BUDGETS_LOOKED_AT)
     with rt.reading() as reader:
         budgets += _to_come(rt, reader, budgets)
+        plans = plans_standing(rt, reader, rt.services.clock_us()) if rt.workspace.plan else []
+        shown = [(each, plan_budget(each, rt.tenant)) for each in plans]
+        budgets += [budget for _, budget in shown if budget is not None]
         stopped = (
             _stopped(reader, rt.services.clock_us() - NEWS_US) if any(100 in rule.at for rule in rules) else frozenset()
         )
+        stopped |= {budget.name for each, budget in shown if budget is not None and each.stops}
         marks = reader.alert_marks([budget.name for budget in budgets])
     return due(rules, budgets, stopped, marks, rt.services.clock_us())
 

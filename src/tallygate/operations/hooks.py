@@ -41,7 +41,7 @@ from tallygate.core.words import Action, BudgetMode, Pressure, Reason
 from tallygate.ledger.port import Reader
 from tallygate.operations.budgets import change
 from tallygate.operations.budgets.applicable import budgets_now
-from tallygate.operations.budgets.figures import let_through_over
+from tallygate.operations.budgets.figures import has_begun_work, let_through_over
 from tallygate.operations.budgets.of_settings import looser_than_before
 from tallygate.operations.gate.authorize import fault_answer
 from tallygate.operations.gate.hook_step import StepAnswer, gate_step, look_ahead, wait_for_responses
@@ -458,8 +458,7 @@ def _narrow(event: HookEvent, answer: GateAnswer) -> bool | None:
 def _never_began(rt: Runtime, session: Session, answer: GateAnswer) -> str | None:
     """What a run is ended with whose session has asked no model yet; None where there is something to resume."""
     with rt.reading() as reader:
-        linked = [each for link in reader.links_of(session.session_id) for each in reader.sessions_linked(*link)]
-        if any(reader.totals(each.session_id).spent_nanos for each in (session, *linked)):
+        if has_begun_work(reader, session):
             return None
     own = answer.binding is not None and answer.binding.budget_id == session.session_id
     return f"Tallygate: {never_began(answer.message or '', answer.command, own=own)}"

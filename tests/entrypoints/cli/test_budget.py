@@ -18,7 +18,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.plan import PlanRule, PlanSource, PlanStanding, PlanWindow
 from tallygate.entrypoints.cli.plans import say_plans
 from tallygate.operations.gate.authorize import StatedStep, authorize
-from tallygate.operations.gate.record import CallReport, record_call
+from tallygate.operations.gate.record import CallReport, UsageReport, record_call, record_usage
 from tallygate.operations.sessions.opening import BudgetWanted, start_budget
 from tallygate.operations.usage.ingest import link_session
 
@@ -336,6 +336,16 @@ def test_after_the_raise_of_an_ended_session_its_clients_own_command_goes_on(
         run("sync")
     made.end(session_id)
     assert f"The session has ended. {goes_on}" in run("budget", "raise", session_id, "1").stdout
+
+
+def test_a_run_whose_work_was_done_inside_of_it_has_begun(run, made, home):
+    session_id = made.session(1)
+    link_session(made.app.runtime, "claude_code", "0dbce46f-1", session_id)
+    inner = made.session(1, parent_session_id=session_id)
+    record_usage(made.app.runtime, UsageReport(made.call(inner, tool_name="edit"), Tokens(fresh_input=1000)))
+    made.end(inner)
+    made.end(session_id)
+    assert "To go on: claude --resume 0dbce46f-1" in run("budget", "raise", session_id, "1").stdout
 
 
 def test_a_limit_s_name_raises_the_budget_that_runs_for_it_or_says_what_does(run, run_json, made, home):

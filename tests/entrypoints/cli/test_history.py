@@ -53,6 +53,7 @@ def test_all_projects_are_told_together_and_each(run, run_json, here):
     head, *rest = run("history", "--all").stdout.splitlines()
     assert head.startswith("Sessions of all projects: half end below $0.50, 9 in 10 below $0.50 (last 21).")
     assert [line.split() for line in rest if "other" in line] == [["/home/me/other", "12", "$0.50", "$0.50"]]
+    assert f"below 10 sessions, and so in all projects alone: {here}." in run("history", "--all").stderr
     found = run_json("history", "--all")
     assert found["project"] is None
     assert [(each["project"], each["of_last"]) for each in found["projects"]] == [("/home/me/other", 12)]

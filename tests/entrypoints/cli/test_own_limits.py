@@ -347,6 +347,18 @@ def test_a_limit_that_is_passed_already_is_said_before_it_is_set(run, made, file
     assert done.exit_code == 0
 
 
+@pytest.mark.parametrize("period", ["day", "5h"])
+def test_a_raise_that_stays_on_top_of_another_limit_is_said(run, run_json, file, request, period):
+    file.write_text(FILE.replace('"day"', f'"{period}"'))
+    request.getfixturevalue("made").worked()
+    [budget] = [each for each in run_json("budget", "list")["budgets"] if each["scope"] == "user"]
+    assert "stays on top" not in run("budget", "set", period, "60").stderr
+    assert run("budget", "raise", budget["budget_id"], "2").exit_code == 0
+    done = run("budget", "set", period, "40")
+    assert "is at $42.00 then: the $2.00 that it was raised by stays on top." in done.stderr
+    assert done.exit_code == 0
+
+
 def test_whoever_is_there_may_leave_it_as_it_is(run, made, file, monkeypatch):
     made.worked()
     monkeypatch.setattr("tallygate.entrypoints.cli.limits.is_attended", lambda: True)

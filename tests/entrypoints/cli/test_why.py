@@ -74,7 +74,7 @@ def test_what_went_beyond_a_limit_stands_beside_what_is_left_which_is_never_belo
 @pytest.mark.parametrize(
     ("used", "said"), [(100_000, "a false halt, it would have fitted"), (200_000, "the halt was right")]
 )
-def test_a_halt_that_went_on_after_a_raise_says_whether_it_was_right(run, made, stopped, used, said):
+def test_a_halt_that_went_on_after_a_raise_says_whether_it_was_right(run, run_json, made, stopped, used, said):
     session_id, *_ = stopped
     with made.app.runtime.reading() as reader:
         halt = next(call for call in reader.calls_of(session_id) if call.action == "halt")
@@ -83,6 +83,30 @@ def test_a_halt_that_went_on_after_a_raise_says_whether_it_was_right(run, made, 
     call = made.call(session_id, prompt=200_000, output=4_000, tool_name="read")
     record_usage(made.app.runtime, UsageReport(call, Tokens(fresh_input=used)))  # $0.50 and $1.00, of $0.65
     assert said in run("why", halt.call_id).stdout
+    verdict = run_json("why", halt.call_id)["verdict"]
+    assert verdict == {
+        "verdict": "false" if "false" in said else "right",
+        "because": None,
+        "run": call,
+        "currency": "USD",
+        "cost": used * 5 / 10**6,
+        "left": 0.65,
+    }
+    assert run_json("why", call)["verdict"] is None, "it was let through"
+
+
+def test_a_change_of_a_limit_after_the_step_is_told_as_one_that_came_since(run, run_json, made, stopped):
+    session_id, first, _ = stopped
+    raise_budget(made.app.runtime, session_id, 5 * 10**9, reason="more", authority=the_user("anna"))
+    told = run("why", first).stdout.splitlines()
+    at = told.index("Since then:")
+    assert "raised from $1.00 to $6.00" in told[at + 1]
+    assert not any("raised" in line for line in told[:at])
+    late = made.call(session_id, prompt=20_000, output=4_000, tool_name="late")
+    told = run("why", late).stdout
+    assert "raised from $1.00 to $6.00" in told
+    assert "Since then" not in told
+    assert run_json("why", session_id)["verdict"] is None
 
 
 def test_without_an_id_it_is_the_run_that_was_stopped_last(run, made, stopped):

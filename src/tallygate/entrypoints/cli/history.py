@@ -16,6 +16,9 @@ from tallygate.entrypoints.cli.sync import first_look, reading_first
 from tallygate.operations.views.history import CostHistory, cost_history
 from tallygate.workspace import written_out
 
+# Of projects with too few sessions so many are named.
+_FEW_SHOWN = 8
+
 
 @click.command()
 @click.option("--project", help="Another project than the one here: its path, the end of it, or a pattern.")
@@ -56,6 +59,11 @@ def _show(found: CostHistory, *, everything: bool) -> None:
         output.heading("Projects")
         spreads = [each for _, each in found.projects]
         output.table(output.paths("PROJECT", [name for name, _ in found.projects]), *_columns(spreads))
+    if found.few:
+        told = [output.safe(each or output.NOTHING) for each in found.few[:_FEW_SHOWN]]
+        more = len(found.few) - len(told)
+        names = output.listed([*told, *([f"{more} more"] if more else [])])
+        output.aside(f"below {ENOUGH} sessions, and so in all projects alone: {names}.")
     if found.jobs:
         output.heading("Jobs")
         places = [output.going(2, output.paths("PROJECT", [each.project for each in found.jobs]))] if everything else []

@@ -32,7 +32,7 @@ from tallygate.operations.budgets.of_settings import names_none
 from tallygate.operations.lock import sign_settings
 from tallygate.operations.lock_book import remember_lock
 from tallygate.operations.plan import plans_standing
-from tallygate.operations.views.history import names_like, spent_on_rule
+from tallygate.operations.views.history import names_like, raised_beyond, spent_on_rule
 from tallygate.settings import Settings
 from tallygate.settings.budgets import AT_PERCENT
 from tallygate.settings.rewrite import (
@@ -317,6 +317,11 @@ def _write(
         with program.opened(settings) as app:
             why, amounts = cleaned(reason, _REASON_MAX), (before, limit.amount)
             note_own_limit(app.runtime, limit.name, limit.told, limit.unit, amounts, reason=why, authority=authority)
+            if before is not None and isinstance(limit.rule, BudgetRule):
+                for name, more in raised_beyond(app.runtime, limit.rule):
+                    amount = format_amount(limit.rule.limit + more, limit.unit)
+                    on_top = f"{format_amount(more, limit.unit)} that it was raised by stays on top"
+                    output.aside(f"{output.short_id(name)} is at {amount} then: the {on_top}.")
     if authority.beneath is None:
         _sign(program, settings, authority)
     return 0

@@ -13,7 +13,7 @@ from tallygate.core.gate.answers import DecidingBudget
 from tallygate.core.gate.rules import BudgetRule
 from tallygate.core.gate.verdict import HaltVerdict, JudgedHalt
 from tallygate.core.gate.wording import decided
-from tallygate.core.model import unit_number
+from tallygate.core.model import Call, LimitChange, unit_number
 from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, json_number, told_apart
 from tallygate.core.words import Action
@@ -52,7 +52,8 @@ def why(program: Program, asked: str | None, as_json: bool) -> None:
         changes = changes_behind(rt, [each.name for each in found.budgets], own)
         afterwards = halt_judged(rt, found.call) if found.call.action is Action.HALT else None
     if as_json:
-        output.document({**_document(found), "limit_changes": [each.stated() for each in changes]})
+        verdict = None if afterwards is None else _verdict(afterwards)
+        output.document({**_document(found), "verdict": verdict, "limit_changes": [each.stated() for each in changes]})
         return
     zone = shown_zone(settings)
     call, refused = found.call, found.call.action is Action.HALT
@@ -66,7 +67,7 @@ def why(program: Program, asked: str | None, as_json: bool) -> None:
     if found.budgets:
         click.echo()
         _budgets(found.budgets, refused=refused)
-        say_changes(changes, zone)
+        _say_changes(changes, call, zone)
     if afterwards is not None and afterwards.cost is not None and afterwards.bound is not None:
         click.echo(f"\n{_judged(afterwards, afterwards.cost, afterwards.bound)}")
     if found.over is not None:
@@ -74,6 +75,30 @@ def why(program: Program, asked: str | None, as_json: bool) -> None:
     if found.answer is not None and found.answer.message and (refused or found.answer.target_model):
         click.echo(f"\n{runnable(output.safe(found.answer.message, 2000))}")
     output.aside(f"event {found.event.seq:,}, {found.event.hash.hex()}; `tallygate verify` holds the journal.")
+
+
+def _say_changes(changes: list[LimitChange], call: Call, zone: str) -> None:
+    """How limits came to be what they were at the step; what was changed later has neither stopped nor helped it."""
+    say_changes([each for each in changes if each.at_us <= call.at_us], zone)
+    since = [each for each in changes if each.at_us > call.at_us]
+    if since:
+        click.echo("Since then:")
+        say_changes(since, zone)
+
+
+def _verdict(halt: JudgedHalt) -> dict[str, Any]:
+    """Whether a refusal was right, for programs; amounts are in the unit of the budget that refused."""
+    unit = None if halt.bound is None else halt.bound.unit
+    amounts = (halt.cost, halt.available)
+    cost, left = (None if each is None or unit is None else unit_number(each, unit) for each in amounts)
+    return {
+        "verdict": halt.verdict.value,
+        "because": None if halt.doubt is None else halt.doubt.value,
+        "run": None if halt.run is None else halt.run.call_id,
+        "currency": unit,
+        "cost": cost,
+        "left": left,
+    }
 
 
 def _judged(halt: JudgedHalt, cost: int, bound: DecidingBudget) -> str:

@@ -323,3 +323,15 @@ def is_enforced(reader: SessionReader, session: Session) -> bool:
             return False
         session = parent
     return False
+
+
+def has_begun_work(reader: Reader, session: Session) -> bool:
+    """Whether a session's run ever asked a model: itself, another session of the same run, or one inside of these."""
+    asked = [session.session_id]
+    for link in reader.links_of(session.session_id):
+        asked += [each.session_id for each in reader.sessions_linked(*link)]
+    for session_id in dict.fromkeys(asked):
+        for each in (session_id, *reader.children_of(session_id)):
+            if reader.has_usage(each) or reader.totals(each).spent_nanos:
+                return True
+    return False

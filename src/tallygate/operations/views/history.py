@@ -20,6 +20,7 @@ from tallygate.operations.budgets.to_come import has_begun, windows_to_come
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.overview import list_sessions
 from tallygate.operations.views.usage import UsageView, UsageWanted, folders_of, list_usage, project_name
+from tallygate.operations.windows import is_head, is_piece, limit_of
 from tallygate.reports.usage import By, UsageLine, period_of
 
 # A session that wrote nothing for so long has ended, as far as its costs say what a session costs.
@@ -104,6 +105,20 @@ def so_far(rt: Runtime, rules: Iterable[BudgetRule], zone: tzinfo) -> dict[Budge
     return {rule: spent for rule, spent in found.items() if spent is not None}
 
 
+def raised_beyond(rt: Runtime, rule: BudgetRule) -> list[tuple[str, int]]:
+    """The budgets of a limit that run now and were raised by hand, each with by how much: that stays on top of it."""
+    now_us = rt.services.clock_us()
+    with rt.reading() as reader:
+        budgets = [*reader.budgets(_BUDGETS_LOOKED_AT), *reader.rolling_budgets()]
+    found = {}
+    for each in budgets:
+        if each.rule_limit is not None and each.name == each.budget_id and has_begun(rule, [each], now_us):
+            more = limit_of(each, now_us) - each.rule_limit if is_head(each) else each.limit - each.rule_limit
+            if more > 0 and not is_piece(each):
+                found[each.name] = more
+    return sorted(found.items())
+
+
 _WHOM = {
     BudgetScope.AGENT: (By.AGENT, attrgetter("agent")),
     BudgetScope.SKILL: (By.SKILL, attrgetter("skill")),
@@ -165,7 +180,8 @@ _PROJECTS_SHOWN = 100
 class CostHistory:
     """What sessions came to: of one project, or of all with each of them; and the jobs that come again and again.
 
-    `place` is what was asked about, None where that is everything. `unlike` are ended sessions outside of it.
+    `place` is what was asked about, None where that is everything. `unlike` are ended sessions outside of it, `few` the
+    projects that too few sessions ended in to say anything of each.
     """
 
     place: str | None
@@ -173,6 +189,7 @@ class CostHistory:
     projects: list[tuple[str | None, Spread]]
     jobs: list[JobSpread]
     unlike: int = 0
+    few: tuple[str, ...] = ()
 
 
 def here(rt: Runtime) -> str | None:
@@ -204,6 +221,7 @@ def cost_history(rt: Runtime, project: str | None = None, *, everything: bool = 
         projects=[each for each in projects if each[1].known >= ENOUGH][:_PROJECTS_SHOWN],
         jobs=jobs(chosen),
         unlike=len(ended) - len(chosen),
+        few=tuple(name or "" for name, each in projects if each.known < ENOUGH),
     )
 
 

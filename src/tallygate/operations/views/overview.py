@@ -43,6 +43,7 @@ from tallygate.operations.budgets.figures import (
     Unsure,
     drawn_on,
     figures_of,
+    has_begun_work,
     is_enforced,
     let_through_over,
     used_model,
@@ -391,7 +392,7 @@ def _going_on(reader: Reader, session: Session, here: Path | None) -> str:
         known = REGISTRY.stored(client)
         if known is None or known.program is None:
             continue
-        if known.facts is not None and known.facts.begins_anew and not reader.totals(session.session_id).spent_nanos:
+        if known.facts is not None and known.facts.begins_anew and not has_begun_work(reader, session):
             return f"It never began, so there is nothing to resume: start it again in {known.title}."
         if (command := known.program.going_on(client_session)) is not None:
             is_there = session.project in {None, str(here)}
