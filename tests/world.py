@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+from tests.postgres import shared
 
 from tallygate.clients.program import programs
 from tallygate.clients.registry import REGISTRY
@@ -128,11 +131,36 @@ class World:
         return audit(self.ledger)
 
 
+# Which database the worlds of this run stand on: whole folders of tests say the same of both.
+ON_POSTGRES = os.environ.get("TESTS_LEDGER") == "postgres"
+_DATABASES: dict[Path, str] = {}
+
+
+def open_ledger(folder: Path, clock: Clock) -> Any:
+    """The ledger of a folder: a file in it, or a database of its own on a server that all tests share."""
+    if not ON_POSTGRES:
+        return SqliteLedger(
+            folder / "ledger.db",
+            clock=clock,
+            new_ledger_id=lambda: "ab" * 16,
+            lock_timeout_ms=200,
+            rules=REGISTRY.rules,
+        )
+    if folder not in _DATABASES:
+        _DATABASES[folder] = shared().database()
+    return on_postgres(_DATABASES[folder], clock)
+
+
+def on_postgres(url: str, clock: Clock) -> Any:
+    """The ledger in a database."""
+    from tallygate.ledger.postgres.database import PostgresLedger
+
+    return PostgresLedger(url, clock=clock, lock_timeout_ms=200, rules=REGISTRY.rules)
+
+
 def make_world(folder: Path, *, clock: Clock | None = None, tokens: Tokens | None = None) -> World:
     clock = clock or Clock()
-    ledger = SqliteLedger(
-        folder / "ledger.db", clock=clock, new_ledger_id=lambda: "ab" * 16, lock_timeout_ms=200, rules=REGISTRY.rules
-    )
+    ledger = open_ledger(folder, clock)
     services = Services(
         ledger=ledger,
         clock_us=clock,

@@ -35,8 +35,8 @@ _OF_CALL = (
     "COALESCE(actual_price_id, price_id, '')",
 )  # fmt: skip
 _USAGE_ADDS = (
-    "1", "0", "quality <> 'final'", "fresh_input", "cache_read", "cache_write_5m", "cache_write_1h", "output",
-    "reasoning", "web_searches", "cost_nanos",
+    "1", "0", "CASE WHEN quality <> 'final' THEN 1 ELSE 0 END", "fresh_input", "cache_read",
+    "cache_write_5m", "cache_write_1h", "output", "reasoning", "web_searches", "cost_nanos",
     "CASE WHEN estimated_output > output THEN estimated_output - output ELSE 0 END",
     "CASE WHEN quality = 'final' THEN cost_nanos ELSE 0 END",
 )  # fmt: skip
@@ -51,19 +51,21 @@ SHARES = (
     "responses", "served", "calls", "fresh_input", "cache_read", "cache_write_5m", "cache_write_1h", "output",
     "reasoning", "web_searches", "cost_nanos", "missing_output",
 )  # fmt: skip
-_TOLD = "CASE WHEN tools THEN COALESCE(json_extract(served, '$[' || j.place || '][{}]'), '') ELSE '' END"
+_TOLD = "CASE WHEN tools > 0 THEN COALESCE(json_extract(served, '$[' || j.place || '][{}]'), '') ELSE '' END"
 _OF_SHARE = (
-    "agent_id IS NOT NULL OR agent_type IS NOT NULL", "COALESCE(agent_type, '')", "COALESCE(skill, '')",
-    "COALESCE(branch, '')", "quality = 'final'", _TOLD.format(0),
+    "CASE WHEN agent_id IS NOT NULL OR agent_type IS NOT NULL THEN 1 ELSE 0 END", "COALESCE(agent_type, '')",
+    "COALESCE(skill, '')", "COALESCE(branch, '')", "CASE WHEN quality = 'final' THEN 1 ELSE 0 END", _TOLD.format(0),
     _TOLD.format(1),
 )  # fmt: skip
 _OF_CALL_SHARE = (
-    "actor_type = 'subagent'", "CASE WHEN actor_type = 'subagent' THEN COALESCE(actor_name, actor_id, '') ELSE '' END",
+    "CASE WHEN actor_type = 'subagent' THEN 1 ELSE 0 END",
+    "CASE WHEN actor_type = 'subagent' THEN COALESCE(actor_name, actor_id, '') ELSE '' END",
     "''", "''", "1", "''", "tool_name",
 )  # fmt: skip
-_SHARED = "{0} / n + (j.place < {0} % n)"
+_SHARED = "{0} / n + CASE WHEN j.place < {0} % n THEN 1 ELSE 0 END"
 _USAGE_SHARES = (
-    "j.place = 0", "tools > 0", "0", *map(_SHARED.format, _USAGE_ADDS[3:11]),
+    "CASE WHEN j.place = 0 THEN 1 ELSE 0 END", "CASE WHEN tools > 0 THEN 1 ELSE 0 END", "0",
+    *map(_SHARED.format, _USAGE_ADDS[3:11]),
     _SHARED.format(f"({_USAGE_ADDS[11]})"),
 )  # fmt: skip
 _CALL_SHARES = ("0", "0", "1", *_CALL_ADDS[3:12])
@@ -72,8 +74,9 @@ _CALL_SHARES = ("0", "0", "1", *_CALL_ADDS[3:12])
 _SERVED = "CASE WHEN json_valid(served) THEN served END"
 _PLACES = " UNION ALL SELECT ".join(["SELECT 0 AS place", *map(str, range(1, SERVED_MAX))])
 _APART = (
-    f"(SELECT *, MAX(1, MIN(tools, {SERVED_MAX})) AS n FROM (SELECT *, COALESCE(json_array_length({_SERVED}), 0) AS"
-    f" tools FROM usage WHERE {{}})) u CROSS JOIN ({_PLACES}) j ON j.place < u.n"
+    f"(SELECT *, CASE WHEN tools < 1 THEN 1 WHEN tools > {SERVED_MAX} THEN {SERVED_MAX} ELSE tools END AS n FROM"
+    f" (SELECT *, COALESCE(json_array_length({_SERVED}), 0) AS tools FROM usage WHERE {{}}) t) u"
+    f" CROSS JOIN ({_PLACES}) j ON j.place < u.n"
 )
 # What of a row its sum rests on: the hold of a call that waits changes with each response, and adds nothing.
 _COUNTED = {
@@ -138,10 +141,12 @@ _SHARE = _Kind(
 
 def _upsert(kind: _Kind, values: str) -> str:
     columns = ("tenant", "quarter", "key", *kind.sums, *_SPAN)
-    grown = ", ".join(f"{name} = {name} + excluded.{name}" for name in kind.sums)
+    grown = ", ".join(f"{name} = {kind.table}.{name} + excluded.{name}" for name in kind.sums)
+    first, last = (f"{kind.table}.{name}" for name in _SPAN)
     return (
         f"INSERT INTO {kind.table} ({', '.join(columns)}) {values} ON CONFLICT (tenant, quarter, key) DO UPDATE SET"
-        f" {grown}, first_us = MIN(first_us, excluded.first_us), last_us = MAX(last_us, excluded.last_us)"
+        f" {grown}, first_us = CASE WHEN excluded.first_us < {first} THEN excluded.first_us ELSE {first} END,"
+        f" last_us = CASE WHEN excluded.last_us > {last} THEN excluded.last_us ELSE {last} END"
     )
 
 
@@ -150,10 +155,10 @@ _NONE_LEFT = {"rollup": "responses = 0 AND calls = 0", "share": "responses = 0 A
 SELECT_STATE = "SELECT whole, usage_upto, call_upto FROM rollup_state"
 # Rows that come later would lie within what is held to be added up, and be in no sum.
 SELECT_BEYOND = (
-    "SELECT 1 FROM rollup_state WHERE NOT whole AND (usage_upto > (SELECT COALESCE(MAX(id), 0) FROM usage)"
+    "SELECT 1 FROM rollup_state WHERE whole = 0 AND (usage_upto > (SELECT COALESCE(MAX(id), 0) FROM usage)"
     " OR call_upto > (SELECT COALESCE(MAX(rowid), 0) FROM call))"
 )
-SELECT_REACH = "SELECT MAX({id}) FROM (SELECT {id} FROM {table} WHERE {id} > :upto ORDER BY {id} LIMIT :rows)"
+SELECT_REACH = "SELECT MAX({id}) FROM (SELECT {id} FROM {table} WHERE {id} > :upto ORDER BY {id} LIMIT :rows) r"
 UPDATE_STATE = "UPDATE rollup_state SET usage_upto = :usage, call_upto = :call, whole = :whole"
 # One that is gone may give its number to the next: how far it is done never lies beyond what there is.
 LOWER_STATE = (
@@ -171,7 +176,7 @@ def _steps(kind: _Kind, fresh: str) -> tuple[str, str]:
     same = " AND ".join(f"k.{name} = f.{name}" for name in ("tenant", *KEY))
     columns, of = ", ".join(("tenant", *kind.of)), ", ".join(f"f.{name}" for name in kind.of if name != "key")
     if kind is _SUM:
-        names = f"SELECT tenant, {', '.join(KEY)} FROM ({fresh})"
+        names = f"SELECT tenant, {', '.join(KEY)} FROM ({fresh}) f"
         sums = f"SELECT f.tenant, f.quarter, k.id, {values} FROM ({fresh}) f CROSS JOIN rollup_key k WHERE {same}"
     else:
         joined = f"FROM ({fresh}) f CROSS JOIN rollup_key k"
@@ -242,12 +247,14 @@ def checks(whole: bool, usage_upto: int, call_upto: int) -> list[SumsHeld]:
     found = []
     for kind in (_SUM, _SHARE):
         fresh = " UNION ALL ".join(
-            sql.format(usage="1" if whole else f"id <= {usage_upto}", call="1" if whole else f"rowid <= {call_upto}")
+            sql.format(
+                usage="1 = 1" if whole else f"id <= {usage_upto}", call="1 = 1" if whole else f"rowid <= {call_upto}"
+            )
             for sql in kind.fresh
         )
         kept = _KEPT[kind.table]
         of = KEY if kind is _SUM else (*KEY, *DETAIL)
-        lacking, beyond = f"SELECT * FROM ({fresh}) EXCEPT {kept}", f"{kept} EXCEPT SELECT * FROM ({fresh})"
+        lacking, beyond = f"SELECT * FROM ({fresh}) f EXCEPT {kept}", f"{kept} EXCEPT SELECT * FROM ({fresh}) f"
         found.append(SumsHeld(kind.table, of, (*kind.sums, *_SPAN), lacking, beyond))
     return found
 
@@ -286,7 +293,7 @@ SHARED = (
 )
 _BETWEEN = "tenant = :tenant AND at_us >= :from_us AND at_us < :until_us"
 SHARED_BETWEEN = " UNION ALL ".join(
-    f"SELECT {', '.join((*KEY, *DETAIL, *SHARES, *_SPAN))} FROM ({sql.format(usage=_BETWEEN, call=_BETWEEN)})"
+    f"SELECT {', '.join((*KEY, *DETAIL, *SHARES, *_SPAN))} FROM ({sql.format(usage=_BETWEEN, call=_BETWEEN)}) f"
     for sql in _SHARE.fresh
 )
 Span = tuple[int, int]
@@ -339,7 +346,9 @@ _NAMES = {
 _IDENTITY = {"usage": ("client", "response_key"), "call": ("call_id",)}
 _WITHIN = "tenant = :tenant AND at_us >= :from_us AND at_us < :until_us"
 # When the first and the last was of what is left of a sum.
-_SPAN_OF = "SELECT MIN(first_us), MAX(last_us) FROM ({fresh}) WHERE tenant = :tenant AND quarter = :quarter AND {same}"
+_SPAN_OF = (
+    "SELECT MIN(first_us), MAX(last_us) FROM ({fresh}) f WHERE tenant = :tenant AND quarter = :quarter AND {same}"
+)
 SELECT_SPAN = {
     (kind.table, place): _SPAN_OF.format(
         fresh=kind.fresh[place].format(usage=_WITHIN, call=_WITHIN),

@@ -156,6 +156,11 @@ LINE_WRITTEN = (
     "UPDATE run_log_queue SET written_us = :at_us, line = '', last_error = NULL"
     " WHERE tenant = :tenant AND session_id = :session_id"
 )
+# Another number each time: the same bytes again would not be written.
+PROVE = (
+    "INSERT INTO proof (one, written) VALUES (1, 1)"
+    " ON CONFLICT (one) DO UPDATE SET written = proof.written % 1000000 + 1"
+)
 LINE_FAILED = "UPDATE run_log_queue SET last_error = :error WHERE tenant = :tenant AND session_id = :session_id"
 
 

@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from tallygate.core import proof
@@ -17,6 +16,7 @@ from tallygate.core.moments import iso
 from tallygate.ledger.events import KEYS, apply, call_parts, usage_parts
 from tallygate.ledger.rollups import QUARTER_US, SELECT_BEYOND, SELECT_STATE, SumsHeld, checks
 from tallygate.ledger.rows import COLUMNS
+from tallygate.ledger.shapes import POSTGRES, strange_in
 from tallygate.ledger.sqlite.files import migrations, statements
 
 # --- settling --------------------------------------------------------------------------------------------------------
@@ -368,7 +368,9 @@ class AuditableLedger(Protocol):
     """What an audit asks of a ledger."""
 
     @property
-    def path(self) -> Path: ...
+    def place(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
     @property
     def ledger_id(self) -> str: ...
     def reading(self) -> AbstractContextManager[object]: ...
@@ -405,7 +407,9 @@ def edits(ledger: AuditableLedger, *, rows_max: int = ROWS_MAX, listener: Listen
 
 def damage(ledger: AuditableLedger) -> list[AuditFinding]:
     """What is wrong with the file: pages that SQLite cannot read, rows that refer to nothing."""
-    path = str(ledger.path)
+    if ledger.kind == POSTGRES:
+        return []  # its pages and its references are the database's own affair
+    path = ledger.place
     pages = (str(answer) for (answer,) in ledger.rows("PRAGMA quick_check(20)") if answer != "ok")
     found = [AuditFinding("file", path, answer, "the file is damaged: restore a backup") for answer in pages]
     # As many as are told of: in a large ledger every row may refer to one that is gone.
@@ -418,6 +422,10 @@ def damage(ledger: AuditableLedger) -> list[AuditFinding]:
 
 def _schema(ledger: AuditableLedger) -> Iterator[AuditFinding]:
     """A trigger or table that does not ship with the program could change what the program writes."""
+    if ledger.kind == POSTGRES:
+        for name, what, meaning in strange_in(ledger.rows):
+            yield AuditFinding("schema", name, what, meaning)
+        return
     # What this program would make is made, and held against what is there: no list of names could be as complete.
     model = sqlite3.connect(":memory:")
     for _, sql in migrations():

@@ -19,6 +19,7 @@ from urllib.parse import quote
 from tallygate.core.errors import LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.ledger.port import JournalEvent
+from tallygate.ledger.shapes import SQLITE
 from tallygate.ledger.sqlite.database import translated
 from tallygate.ledger.sqlite.files import APPLICATION_ID, migrations, not_ours, statements
 from tallygate.ledger.transaction import StoreReader
@@ -47,11 +48,18 @@ _ALLOWED = frozenset(
 class ForeignLedger:
     """A ledger's file, open to be read; what an audit asks of a ledger."""
 
+    kind = SQLITE
+
     def __init__(self, path: Path, connection: sqlite3.Connection, how: str) -> None:
         self.path = path
         self._how = how
         self._connection = connection
         self.ledger_id = str(self._connection.execute("SELECT ledger_id FROM ledger").fetchone()[0])
+
+    @property
+    def place(self) -> str:
+        """Where it is, as it is named to people."""
+        return str(self.path)
 
     @contextmanager
     def reading(self, tenant: str = DEFAULT_TENANT) -> Iterator[StoreReader]:

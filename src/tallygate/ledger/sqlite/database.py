@@ -25,10 +25,11 @@ from tallygate.core.usage import Rules
 from tallygate.files import create, on_disk
 from tallygate.ledger.anchor import Anchor, AnchorRecord
 from tallygate.ledger.port import LedgerBusy
+from tallygate.ledger.shapes import SQLITE
 from tallygate.ledger.sqlite.files import APPLICATION_ID, FileLock, is_nothing, migrate, migrations, not_ours, prepare
 from tallygate.ledger.sqlite.held import HeldHistory
 from tallygate.ledger.store.usage import beside
-from tallygate.ledger.transaction import SELECT_STEP_HISTORY, StepHistory, StoreReader, StoreTx
+from tallygate.ledger.transaction import PROVE, SELECT_STEP_HISTORY, StepHistory, StoreReader, StoreTx
 
 log = logging.getLogger("tallygate")
 
@@ -50,8 +51,6 @@ LOG_PAGES = 1000
 PAGE_BYTES = 1024
 # What a step writes of the log at most, and from how little space on a disk on that is held to be a question.
 _PAGES_OF_A_STEP, _ROOM_BYTES = 16, 1 << 20
-# Another number each time: the same bytes again would not be written.
-PROVE = "INSERT INTO proof (one, written) VALUES (1, 1) ON CONFLICT (one) DO UPDATE SET written = written % 1000000 + 1"
 
 
 class SqliteLedger:
@@ -63,6 +62,8 @@ class SqliteLedger:
     With an `anchor` the ledger has to be the one that was there, and no older; `accepting` leaves that to `accept`.
     Without `making` a ledger that is not there is not made. `rules` are those by which clients' records are read.
     """
+
+    kind = SQLITE
 
     def __init__(
         self,
@@ -199,6 +200,11 @@ class SqliteLedger:
                 )
             row = self._connection.execute("SELECT ledger_id FROM ledger").fetchone()
         return str(row[0])
+
+    @property
+    def place(self) -> str:
+        """Where it is, as it is named to people."""
+        return str(self.path)
 
     def reading(self, tenant: str = DEFAULT_TENANT) -> ReadTransaction:
         """A consistent view of one moment; several reads inside see the same rows."""

@@ -58,7 +58,7 @@ _NEXT_CLIENT = (
 SELECT_SPELLED = (
     "WITH RECURSIVE known(client, model) AS ("
     "SELECT * FROM (SELECT client, model FROM calibration_sample WHERE tenant = :tenant AND kind = :kind"
-    " ORDER BY client, model LIMIT 1) UNION ALL SELECT n.client, n.model FROM known k CROSS JOIN calibration_sample n"
+    " ORDER BY client, model LIMIT 1) f UNION ALL SELECT n.client, n.model FROM known k CROSS JOIN calibration_sample n"
     f" WHERE n.id = COALESCE(({_NEXT_MODEL}), ({_NEXT_CLIENT}))) SELECT client, model FROM known"
 )
 SELECT_STATE = (

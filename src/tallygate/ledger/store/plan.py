@@ -50,7 +50,7 @@ SELECT_HISTORY = f"SELECT {_TOLD} FROM plan_history WHERE {_KIND} AND at_us >= :
 # The newest so many, in their order: what a pace is told by. One session's are found by an index of theirs.
 _SPENT_SINCE = (
     "SELECT at_us, cost_nanos FROM (SELECT at_us, cost_nanos, id FROM usage WHERE tenant = :tenant"
-    " AND at_us >= :from_us{} ORDER BY at_us DESC LIMIT :limit) ORDER BY at_us, id"
+    " AND at_us >= :from_us{} ORDER BY at_us DESC LIMIT :limit) s ORDER BY at_us, id"
 )
 SELECT_SPENT_SINCE = _SPENT_SINCE.format("")
 SELECT_SESSION_SPENT_SINCE = _SPENT_SINCE.format(" AND session_id = :session_id")

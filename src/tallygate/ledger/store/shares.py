@@ -9,8 +9,8 @@ from tallygate.core.costing import Tokens
 from tallygate.core.sums import SharedSum, UsageSum, Whom
 from tallygate.ledger.rollups import SHARED, SHARED_BETWEEN, RollupReads, parted
 
-_SESSION = "CASE WHEN booked THEN f.session_id ELSE f.client_session END"
-_CLIENT = "CASE WHEN booked THEN s.client ELSE f.client END"
+_SESSION = "CASE WHEN booked = 1 THEN f.session_id ELSE f.client_session END"
+_CLIENT = "CASE WHEN booked = 1 THEN s.client ELSE f.client END"
 # What a list may be of, each as what tells it: of what is not asked for nothing is told.
 _WHOM = {
     "agent": ("subagent", "agent"),
@@ -23,12 +23,13 @@ _COLUMNS = {"subagent": "subagent", "agent": "agent", "skill": "skill", "branch"
 # One that served several tools is counted with each of them; once it is counted with the first one.
 _TIMES = "CASE WHEN served > 0 THEN served ELSE responses END"
 _SUMS = (
-    "SUM({times}), SUM(CASE WHEN final THEN 0 ELSE {times} END), SUM(responses),"
-    " SUM(CASE WHEN final THEN 0 ELSE responses END), SUM(calls), SUM(fresh_input), SUM(cache_read),"
+    "SUM({times}), SUM(CASE WHEN final = 1 THEN 0 ELSE {times} END), SUM(responses),"
+    " SUM(CASE WHEN final = 1 THEN 0 ELSE responses END), SUM(calls), SUM(fresh_input), SUM(cache_read),"
     " SUM(cache_write_5m), SUM(cache_write_1h), SUM(output), SUM(reasoning), SUM(web_searches), SUM(cost_nanos),"
-    " SUM(missing_output), SUM(CASE WHEN final AND NOT booked THEN cost_nanos ELSE 0 END), MIN(first_us), MAX(last_us)"
+    " SUM(missing_output), SUM(CASE WHEN final = 1 AND booked = 0 THEN cost_nanos ELSE 0 END), MIN(first_us),"
+    " MAX(last_us)"
 )
-_FROM = " FROM ({source}) f LEFT JOIN session s ON booked AND s.tenant = :tenant AND s.session_id = f.session_id"
+_FROM = " FROM ({source}) f LEFT JOIN session s ON booked = 1 AND s.tenant = :tenant AND s.session_id = f.session_id"
 _OWN = "SELECT session_id FROM session WHERE tenant = :tenant AND currency <> 'USD'"
 
 
@@ -48,7 +49,7 @@ class ShareReads(RollupReads):
         columns = ", ".join([*(name if name in asked else "NULL" for name in _COLUMNS), tool])
         session = _SESSION if by_session else "NULL"
         own = "f.session_id" if by_session else f"CASE WHEN f.session_id IN ({_OWN}) THEN f.session_id END"
-        folder = "CASE WHEN booked THEN s.project ELSE NULLIF(f.folder, '') END"
+        folder = "CASE WHEN booked = 1 THEN s.project ELSE NULLIF(f.folder, '') END"
         sql = f"SELECT {columns}, {_CLIENT}, {session}, {own}, {folder}, f.model, f.price_id, "
         sql += _SUMS.format(times="responses" if tool == "NULL" else _TIMES) + _FROM
         sql += " GROUP BY " + ", ".join(str(1 + number) for number in range(12))

@@ -49,7 +49,9 @@ SELECT_ESTIMATES = (
     " AND c.state NOT IN ('denied', 'voided')"
 )
 _MOMENTS = "SELECT at_us FROM {} WHERE tenant = :tenant AND session_id = :session_id"
-SELECT_MOMENTS = f"SELECT MIN(at_us), MAX(at_us) FROM ({_MOMENTS.format('call')} UNION ALL {_MOMENTS.format('usage')})"
+SELECT_MOMENTS = (
+    f"SELECT MIN(at_us), MAX(at_us) FROM ({_MOMENTS.format('call')} UNION ALL {_MOMENTS.format('usage')}) m"
+)
 SELECT_NEXT_RESPONSE = f"SELECT at_us FROM usage WHERE {_SPAN} ORDER BY at_us LIMIT 1"
 SELECT_NEXT_CALL = f"SELECT at_us FROM call WHERE {_SPAN} AND {_BOOKED} ORDER BY at_us LIMIT 1"
 

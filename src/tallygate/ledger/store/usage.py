@@ -161,8 +161,9 @@ UPSERT_POSITION = (
     "INSERT INTO transcript_file (tenant, path, client, position, skipped, read_us, whole_us, form)"
     " VALUES (:tenant, :path, :client, :position, COALESCE(:skipped, '{}'), :at_us, :whole_us, :form)"
     " ON CONFLICT (tenant, path) DO UPDATE SET position = excluded.position, read_us = excluded.read_us,"
-    " skipped = COALESCE(:skipped, skipped),"
-    " whole_us = COALESCE(excluded.whole_us, whole_us), form = COALESCE(excluded.form, form)"
+    " skipped = COALESCE(:skipped, transcript_file.skipped),"
+    " whole_us = COALESCE(excluded.whole_us, transcript_file.whole_us),"
+    " form = COALESCE(excluded.form, transcript_file.form)"
 )
 # A file that is not there yet has no position, which is read as: from the start.
 UPSERT_WHOLE = (
@@ -204,7 +205,8 @@ DELETE_UNREAD = "DELETE FROM unread_file WHERE tenant = :tenant AND path = :path
 UPSERT_UNREAD = (
     "INSERT INTO unread_file (tenant, path, client, client_session, why, records, unfinished, read_us)"
     " VALUES (:tenant, :path, :client, :client_session, :why, :records, :unfinished, :read_us)"
-    " ON CONFLICT (tenant, path) DO UPDATE SET client_session = COALESCE(excluded.client_session, client_session),"
+    " ON CONFLICT (tenant, path) DO UPDATE SET"
+    " client_session = COALESCE(excluded.client_session, unread_file.client_session),"
     " why = excluded.why, records = excluded.records, unfinished = excluded.unfinished, read_us = excluded.read_us"
 )
 SELECT_SKIPPED = "SELECT skipped FROM transcript_file WHERE tenant = :tenant AND path = :path"

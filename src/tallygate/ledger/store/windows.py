@@ -60,7 +60,7 @@ _CALL_KEYS = {
 # Which responses and booked calls were made for somebody that a scope may name.
 _ATTRIBUTED = {
     BudgetScope.AGENT: ("agent_type IS NOT NULL", "actor_type = 'subagent' AND actor_name IS NOT NULL"),
-    BudgetScope.SKILL: ("skill IS NOT NULL", "0"),
+    BudgetScope.SKILL: ("skill IS NOT NULL", "0 = 1"),
     BudgetScope.MCP_SERVER: ("served IS NOT NULL", "tool_name LIKE 'mcp!_!_%' ESCAPE '!'"),
 }
 SELECT_ATTRIBUTED = (
@@ -80,7 +80,7 @@ SELECT_SPENT_AT = (
     "SELECT model, price_id, SUM(nanos) FROM (SELECT model, price_id, cost_nanos AS nanos FROM usage"
     f" WHERE tenant = :tenant AND session_id = :session_id{USAGE_PRICED} UNION ALL"
     " SELECT COALESCE(model_used, model_requested), COALESCE(actual_price_id, price_id), booked_nanos FROM call"
-    f" WHERE tenant = :tenant AND session_id = :session_id AND booked_nanos > 0{CALL_PRICED}) GROUP BY 1, 2"
+    f" WHERE tenant = :tenant AND session_id = :session_id AND booked_nanos > 0{CALL_PRICED}) s GROUP BY 1, 2"
 )
 _NOTHING = ("NULL", "NULL", "NULL", "NULL")
 _MODEL_KEY = 3
@@ -97,8 +97,8 @@ SELECT_PAID = (
     "SELECT u.model, 1 AS times, u.cost_nanos AS nanos FROM paid p CROSS JOIN usage u"
     " WHERE u.tenant = :tenant AND u.session_id = p.session_id UNION ALL"
     " SELECT COALESCE(c.model_used, c.model_requested), 1, c.booked_nanos FROM paid p CROSS JOIN call c"
-    " WHERE c.tenant = :tenant AND c.session_id = p.session_id AND c.booked_nanos > 0)"
-    " GROUP BY 1 HAVING total > 0 ORDER BY total DESC, 1 LIMIT :limit"
+    " WHERE c.tenant = :tenant AND c.session_id = p.session_id AND c.booked_nanos > 0) s"
+    " GROUP BY 1 HAVING SUM(nanos) > 0 ORDER BY total DESC, 1 LIMIT :limit"
 )
 
 
@@ -116,7 +116,7 @@ SELECT_WORKTREES = (
 # Asked where a folder is gone of which nothing is known: the latest are enough.
 SELECT_WORKED_IN = (
     "SELECT repository FROM worktree WHERE tenant = :tenant UNION SELECT project FROM (SELECT project FROM session"
-    " WHERE tenant = :tenant ORDER BY started_us DESC LIMIT 1000) WHERE project IS NOT NULL"
+    " WHERE tenant = :tenant ORDER BY started_us DESC LIMIT 1000) s WHERE project IS NOT NULL"
 )
 
 

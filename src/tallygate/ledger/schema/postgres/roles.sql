@@ -1,0 +1,24 @@
+-- Roles with the least that they need, for the schema that holds the ledger. Run by its owner, after each migration:
+--   tallygate migrate --roles | psql "$DATABASE"
+-- Servers log in as members of tallygate_writer; whoever only looks, of tallygate_reader. `tallygate migrate` itself is
+-- run by the owner, whose rights no server needs. Nobody but the owner can change a table, and nobody an event.
+
+DO $$
+BEGIN
+  IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'tallygate_writer') THEN CREATE ROLE tallygate_writer; END IF;
+  IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'tallygate_reader') THEN CREATE ROLE tallygate_reader; END IF;
+END $$;
+
+REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM PUBLIC, tallygate_writer, tallygate_reader;
+GRANT USAGE ON SCHEMA public TO tallygate_writer, tallygate_reader;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO tallygate_writer, tallygate_reader;
+
+-- What happened is added to and stays as it is.
+GRANT INSERT ON event, price, price_list, limit_change, signing_key, worktree, call_anomaly TO tallygate_writer;
+-- What follows from it goes along with it.
+GRANT INSERT, UPDATE ON session, budget, session_budget, call, attestation, bill, bill_line, calibration_sample,
+  calibration_start, calibration_factor, run_log_queue, session_check, transcript_file, alert, proof, rollup_state
+  TO tallygate_writer;
+GRANT INSERT, UPDATE, DELETE ON usage, usage_anomaly, client_session, rollup, rollup_key, share, share_key, unread_file,
+  plan_window, plan_history TO tallygate_writer;
