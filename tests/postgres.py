@@ -176,3 +176,28 @@ def shared() -> Server:
     if isinstance(found, str):
         pytest.skip(f"no PostgreSQL here: {found}")
     return found
+
+
+def spend(url: str, number: int, session: str, times: int, settled: int) -> list[tuple[str, int]]:
+    """Another server's work on one budget: so many steps of a cent each, of which some are recorded at once."""
+    from tests.world import Clock, Tokens, changed, make_world, on_postgres
+
+    from tallygate.core.costing import Tokens as Counts
+    from tallygate.operations.gate.record import UsageReport, record_usage
+
+    with tempfile.TemporaryDirectory() as folder:
+        clock = Clock()
+        world = make_world(Path(folder), clock=clock)
+        world.ledger.close()
+        ledger = on_postgres(url, clock, lock_timeout_ms=60_000)
+        world = type(world)(
+            changed(world.rt, ledger=ledger, new_token=Tokens(number * 10**6)), ledger, clock, Path(folder)
+        )
+        answers = []
+        for turn in range(times):
+            answer = world.ask(session, 10, client_key=f"{number}/{turn}")
+            answers.append((str(answer.action.value), int(answer.call_id is not None)))
+            if answer.call_id is not None and turn % 10 < settled:
+                record_usage(world.rt, UsageReport(answer.call_id, Counts(10)))
+        ledger.close()
+    return answers

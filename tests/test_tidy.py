@@ -91,6 +91,7 @@ MEMORIES_ALLOWED = {
     "ledger/rows.py _served_text": "tools as they stand in a row",
     "ledger/rows.py served_in": "tools as they stand in a row",
     "ledger/events.py _SQL": "statements, by table and columns of the program's own",
+    "ledger/postgres/dialect.py _KNOWN": "statements of the program's own, in another database's words",
     "machine.py boot": "the machine",
     "machine.py host_name": "the machine",
     "machine.py machine": "the machine",

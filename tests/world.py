@@ -151,11 +151,11 @@ def open_ledger(folder: Path, clock: Clock) -> Any:
     return on_postgres(_DATABASES[folder], clock)
 
 
-def on_postgres(url: str, clock: Clock) -> Any:
+def on_postgres(url: str, clock: Clock, **options: Any) -> Any:
     """The ledger in a database."""
     from tallygate.ledger.postgres.database import PostgresLedger
 
-    return PostgresLedger(url, clock=clock, lock_timeout_ms=200, rules=REGISTRY.rules)
+    return PostgresLedger(url, clock=clock, rules=REGISTRY.rules, **{"lock_timeout_ms": 200, **options})
 
 
 def make_world(folder: Path, *, clock: Clock | None = None, tokens: Tokens | None = None) -> World:

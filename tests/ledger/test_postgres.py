@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
+import multiprocessing
 import pkgutil
+import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-from tests.postgres import LEDGER_ID, QUICK, Server, shared, with_tables
+from tests.postgres import shared, spend
 from tests.reading_rules import Rule
-from tests.world import NANOS, Clock, Tokens as Ids, changed, make_world, on_postgres, the_user
+from tests.world import NANOS, Clock, changed, make_world, on_postgres, the_user
+from tests.world import Tokens as Ids
 
 from tallygate.core.attribution import Served
 from tallygate.core.costing import Tokens
@@ -28,7 +31,7 @@ from tallygate.core.words import ActorType
 from tallygate.ledger import store
 from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.events import KEYS
-from tallygate.ledger.port import Insert, LedgerBusy, Update
+from tallygate.ledger.port import LedgerBusy, Update
 from tallygate.ledger.rows import COLUMNS
 from tallygate.ledger.shapes import is_server, postgres_columns
 from tallygate.operations.budgets.calls import sweep
@@ -39,6 +42,8 @@ from tallygate.operations.usage.ingest import FileReading, ingest_all, link_sess
 
 HOUR_US = 3_600_000_000
 psycopg = pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
+from tallygate.ledger.postgres.schema import roles  # noqa: E402
+from tallygate.ledger.postgres.server import spoken  # noqa: E402
 
 
 def postgres_world(folder, url=None):
@@ -88,7 +93,9 @@ def story(world):
         response("m1", now - 5, tokens=Tokens(20, 2, 3, 4, 9), project="/p", served=(Served(None, "Bash"),)),
     ]
     for row in rows:
-        ingest_all(world.rt, [FileReading("claude_code", "/t", [row], position={"offset": 1, "mark": "x"}, skipped={"a": 1})])
+        ingest_all(
+            world.rt, [FileReading("claude_code", "/t", [row], position={"offset": 1, "mark": "x"}, skipped={"a": 1})]
+        )
     world.ask(metered, 5)
     world.clock.forward(HOUR_US * 3)
     sweep(world.rt)
@@ -101,8 +108,7 @@ def tables(ledger):
     found = {}
     with ledger.reading():
         for table in KEYS:
-            names = [name for name in COLUMNS[table] if name not in ("run_log",)]
-            found[table] = sorted(map(repr, ledger.rows(f"SELECT {', '.join(names)} FROM {table}")))
+            found[table] = sorted(map(repr, ledger.rows(f"SELECT {', '.join(COLUMNS[table])} FROM {table}")))
         for table in ("rollup", "share"):
             found[table] = sorted(tuple(row) for row in ledger.rows(f"SELECT * FROM {table}"))
     return found
@@ -124,14 +130,26 @@ def asked(reader, sessions, clock):
         "form": "f", "digest": "d", "route": "r", "than": None, "attestation_id": "a", "keyid": "k", "seq": 2,
         "since_us": None, "row": 0, "started_us": clock.at_us, "action": "halt", "minutes": 300, "list_id": "l",
     }  # fmt: skip
-    told = {"state": None, "limit": 7, "told": True, "apart": True, "by_session": True, "first": True, "origin": CostOrigin.REPORTED}
+    told = {
+        "state": None,
+        "limit": 7,
+        "told": True,
+        "apart": True,
+        "by_session": True,
+        "first": True,
+        "origin": CostOrigin.REPORTED,
+    }
     answers = {}
     for name, way in inspect.getmembers(reader, inspect.ismethod):
         if name.startswith("_") or name in WRITES:
             continue
         wanted = inspect.signature(way).parameters.values()
         values = [given[each.name] for each in wanted if each.kind is each.POSITIONAL_OR_KEYWORD and each.name in given]
-        named = {each.name: told[each.name] for each in wanted if each.kind is each.KEYWORD_ONLY and each.default is each.empty}
+        named = {
+            each.name: told[each.name]
+            for each in wanted
+            if each.kind is each.KEYWORD_ONLY and each.default is each.empty
+        }
         if name in ("attributed", "of_old_form"):
             values[0] = {"attributed": "agent"}.get(name, "")
         if name == "plan_history":
@@ -158,8 +176,7 @@ def test_the_same_work_comes_to_the_same_chain_tables_sums_and_answers(tmp_path)
     (tmp_path / "b").mkdir()
     found = []
     for made in (make_world(tmp_path / "a"), postgres_world(tmp_path / "b")):
-        made = made.with_runtime(run_log_path=Path("runs.jsonl"))
-        sessions = story(made)
+        sessions = story(made.with_runtime(run_log_path=Path("runs.jsonl")))
         with made.ledger.reading() as reader:
             found.append((reader.head(), sessions, asked(reader, sessions, made.clock)))
         found[-1] += (tables(made.ledger), audit(made.ledger))
@@ -170,3 +187,250 @@ def test_the_same_work_comes_to_the_same_chain_tables_sums_and_answers(tmp_path)
     assert here[3] == there[3]
     assert here[0] == there[0]
     assert here[4] == there[4] == []
+
+
+def test_both_databases_have_the_same_tables_and_columns(tmp_path):
+    made = make_world(tmp_path)
+    tables_here = [name for (name,) in made.ledger.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    here = {(table, row[1]) for table in tables_here for row in made.ledger.rows(f"PRAGMA table_info({table})")}
+    made.ledger.close()
+    # There a call has a number of its own; here it is the row's.
+    assert postgres_columns() == {*here, ("call", "id")}
+
+
+def constants():
+    """Every statement that stands in the store of the ledger, but for those that are made of parts at their use."""
+    names = [f"tallygate.ledger.store.{each.name}" for each in pkgutil.iter_modules(store.__path__)]
+    for module in map(import_module, [*names, "tallygate.ledger.transaction", "tallygate.ledger.rollups"]):
+        for name, text in vars(module).items():
+            if not isinstance(text, str) or not text.startswith(("SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH ")):
+                continue
+            if "{" not in text.replace("'{}'", "").replace("'{%", "") and not text.endswith((" IN ", " AND")):
+                yield f"{module.__name__}.{name}", text
+
+
+def test_every_statement_is_one_of_postgres_too(world):
+    """Asked how it would run each of them, it has to understand it; nothing is run."""
+    found = list(constants())
+    assert len(found) > 100
+    wrong = []
+    with world.ledger.reading():
+        running = world.ledger.running()
+        for name, sql in found:
+            text = f"EXPLAIN {sql}".replace("EXPLAIN INSERT OR IGNORE", "EXPLAIN INSERT")
+            marks = dict.fromkeys(set(re.findall(r"(?<![:\w]):([a-z_]\w*)", text)))
+            running.execute("SAVEPOINT look", {})
+            try:
+                running.execute(text, marks if "?" not in text else (None,) * text.count("?"))
+            except psycopg.Error as error:
+                wrong.append((name, str(error)))
+            running.execute("ROLLBACK TO look", {})
+    assert wrong == []
+
+
+def test_events_can_be_neither_changed_nor_deleted(world):
+    world.ask(world.start(), 1)
+    for sql in ("UPDATE event SET body = ''", "DELETE FROM event", "TRUNCATE event"):
+        with pytest.raises(psycopg.errors.RestrictViolation, match="never"), world.ledger.writing():
+            world.ledger.running().execute(sql, {})
+    assert not world.problems()
+
+
+def test_a_transaction_that_fails_leaves_nothing_and_a_fault_of_the_program_stays_one(world):
+    session = world.start()
+    before = world.events()
+    with pytest.raises(RuntimeError), world.ledger.writing() as tx:
+        tx.append("test", [Update("session", {"session_id": session, "model": "other"})], by="t")
+        raise RuntimeError("stop")
+    with pytest.raises(InvariantBroken), world.ledger.writing() as tx:
+        tx.append("test", [Update("session", {"session_id": "nowhere", "model": "x"})], by="t")
+    with pytest.raises(psycopg.errors.CheckViolation), world.ledger.writing() as tx:
+        tx.append("test", [Update("budget", {"budget_id": session, "spent_nanos": 2 * NANOS})], by="t")
+    assert world.events() == before
+    assert not world.problems()
+
+
+def test_of_two_that_go_on_from_one_head_the_second_is_refused_with_all_that_it_wrote(world):
+    """No lock is believed: whoever wrote without one would still not get past the table."""
+    session = world.start("1")
+    world.ledger.writing(tenant="elsewhere")
+    with (
+        pytest.raises(LedgerUnavailable, match="wrote at the same time") as refused,
+        world.ledger.writing() as tx,
+    ):
+        world.ledger.running().execute("SAVEPOINT before", {})
+        tx.append("test", [Update("session", {"session_id": session, "model": "mine"})], by="t")
+        tx.newest = type(tx.newest)(tx.newest.seq - 1, tx.newest.hash, tx.newest.at_us)
+        tx.append("test", [Update("session", {"session_id": session, "model": "twice"})], by="t")
+    assert refused.value.code == "lock_timeout"
+    with world.ledger.reading() as reader:
+        assert reader.session(session).model == "dear"
+
+
+def test_a_tenant_is_written_in_turn_and_read_meanwhile_and_others_do_not_wait(world):
+    session = world.start()
+    clock = world.clock
+    other = on_postgres(world.ledger.server.url, clock, lock_timeout_ms=50)
+    with world.ledger.writing() as tx:
+        tx.append("test", [Update("session", {"session_id": session, "model": "cheap"})], by="t")
+        with pytest.raises(LedgerUnavailable) as waited, other.writing():
+            pass
+        assert waited.value.code == "lock_timeout"
+        with other.at_once(), pytest.raises(LedgerBusy), other.writing():
+            pass
+        with other.reading() as reader:
+            assert reader.session(session).model == "dear"
+        with other.writing("team") as theirs:
+            theirs.append("test", [], by="t")
+        with world.ledger.reading() as reader:
+            assert reader.session(session).model == "cheap", "what it has written itself a transaction sees"
+    other.close()
+    assert not world.problems()
+
+
+def test_a_tenant_sees_and_spends_nothing_of_another(world):
+    session = world.start()
+    with world.ledger.reading("other") as reader:
+        assert (reader.session(session), reader.budget(session), reader.head().seq) == (None, None, 0)
+        assert reader.sessions(state=None, limit=9) == []
+    with pytest.raises(InvariantBroken), world.ledger.writing("other") as tx:
+        tx.append("test", [Update("budget", {"budget_id": session, "spent_nanos": 1})], by="t")
+    assert world.budget(session).spent == 0
+
+
+def test_a_database_that_is_not_reached_is_told_in_two_seconds(tmp_path, world):
+    session = world.start()
+    for url in (f"postgresql://u@/d?host={tmp_path}", "postgresql://u@127.0.0.1:9/d"):
+        began = time.monotonic()
+        with pytest.raises(LedgerUnavailable, match="not reached in 2 s") as refused:
+            on_postgres(url, Clock())
+        assert refused.value.code == "ledger_unavailable"
+        assert "u@" not in refused.value.message
+        # Twice as long may be asked, the second time for the reason: not a wall-clock bound of a test, a wait's bound.
+        assert time.monotonic() - began < 60
+    world.ledger.close()
+    answer = world.ask(session, 1)
+    assert (answer.action, answer.reason) == ("halt", "ledger_unavailable")
+
+
+def test_connections_that_died_are_replaced_and_a_step_that_lost_its_own_left_nothing(world):
+    session = world.start()
+    kill = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tallygate' AND datname = '{}'"
+    )
+    name = world.ledger.place.rpartition("/")[2]
+    shared().execute(kill.format(name))
+    assert world.ask(session, 1).action == "allow"
+    before = world.events()
+    with pytest.raises(LedgerUnavailable), world.ledger.writing() as tx:
+        tx.append("test", [Update("session", {"session_id": session, "model": "cheap"})], by="t")
+        shared().execute(kill.format(name))
+        tx.append("test", [], by="t")
+    assert world.events() == before
+    assert world.ask(session, 1).action == "allow"
+    assert not world.problems()
+
+
+def test_tables_of_a_newer_program_are_refused_only_where_this_one_cannot_use_them(tmp_path):
+    server = shared()
+    url = server.database()
+    name = url.partition("?")[0].rpartition("/")[2]
+    server.execute("UPDATE schema_version SET version = 99", name)
+    on_postgres(url, Clock()).close()
+    server.execute("UPDATE schema_version SET usable_from = 99", name)
+    with pytest.raises(LedgerTooNew, match="schema 99"):
+        on_postgres(url, Clock())
+    server.execute("CREATE DATABASE without")
+    with pytest.raises(LedgerUnavailable, match="tallygate migrate"):
+        on_postgres(server.url("without"), Clock())
+
+
+BEGINS = "() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$"
+UNGUARDED = "ALTER TABLE event DISABLE TRIGGER ALL; "
+ATTACKS = [
+    ("a raised limit", "UPDATE budget SET limit_nanos = 99000000000", "projection"),
+    ("a call that was asked by another", "UPDATE call SET actor_name = 'z' WHERE state = 'voided'", "projection"),
+    ("a deleted call", "DELETE FROM call WHERE state = 'denied'", "projection"),
+    ("an edited event", f"{UNGUARDED}UPDATE event SET body = body || '\\x20' WHERE seq = 3", "chain"),
+    ("a guard that is off", "ALTER TABLE event DISABLE TRIGGER event_never_changes", "schema"),
+    ("a guard that is gone", "DROP TRIGGER call_resolves_once ON call", "schema"),
+    ("a guard that does nothing", f"CREATE OR REPLACE FUNCTION tally_refused{BEGINS}", "schema"),
+    ("a trigger of somebody", (f"CREATE FUNCTION f{BEGINS}; CREATE TRIGGER free BEFORE INSERT ON call FOR EACH ROW"
+     " EXECUTE FUNCTION f()"), "schema"),
+    ("a rule", "CREATE RULE free AS ON DELETE TO call DO INSTEAD NOTHING", "schema"),
+    ("a missing index", "DROP INDEX call_waiting", "schema"),
+    ("an edited sum", "UPDATE rollup SET cost_nanos = cost_nanos + 1", "counters"),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """A database with a story in it, to be copied."""
+    folder = tmp_path_factory.mktemp("told")
+    made = postgres_world(folder).with_runtime(run_log_path=folder / "runs.jsonl")
+    story(made)
+    made.ledger.close()
+    return made.ledger.place.rpartition("/")[2]
+
+
+@pytest.mark.parametrize(("name", "attack", "kind"), ATTACKS, ids=[name for name, *_ in ATTACKS])
+def test_the_audit_sees(told, name, attack, kind):
+    server = shared()
+    server.execute("DROP DATABASE IF EXISTS attacked")
+    server.execute(f"CREATE DATABASE attacked TEMPLATE {told}")
+    server.execute(attack, "attacked")
+    ledger = on_postgres(server.url("attacked"), Clock())
+    assert kind in {finding.kind for finding in audit(ledger)}
+    ledger.close()
+
+
+def test_the_writer_s_role_does_all_of_the_work_and_can_change_no_event(tmp_path):
+    server = shared()
+    url = server.database()
+    name = url.partition("?")[0].rpartition("/")[2]
+    server.execute(roles(), name)
+    server.execute("DROP ROLE IF EXISTS writes; DROP ROLE IF EXISTS looks", name)
+    server.execute(
+        "CREATE ROLE writes LOGIN IN ROLE tallygate_writer; CREATE ROLE looks LOGIN IN ROLE tallygate_reader", name
+    )
+    world = postgres_world(tmp_path, server.url(name, "writes"))
+    story(world)
+    assert world.problems() == []
+    for sql in ("UPDATE event SET seq = 1", "DELETE FROM event", "TRUNCATE event", "DROP TABLE event",
+                "ALTER TABLE event DISABLE TRIGGER ALL", "DELETE FROM budget", "UPDATE price SET basis = ''",
+                "DELETE FROM call", "DELETE FROM limit_change", "CREATE TABLE t (a int)"):  # fmt: skip
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), psycopg.connect(server.url(name, "writes")) as own:
+            own.execute(sql)
+    with psycopg.connect(server.url(name, "looks")) as looks:
+        assert looks.execute("SELECT COUNT(*) FROM event").fetchone()[0] > 5
+    with pytest.raises(psycopg.errors.InsufficientPrivilege), psycopg.connect(server.url(name, "looks")) as looks:
+        looks.execute("UPDATE budget SET spent_nanos = 0")
+    world.ledger.close()
+
+
+def test_several_servers_on_one_budget_never_overspend_nor_refuse_what_fits_and_hold_nothing_in_the_end(tmp_path):
+    url = shared().database()
+    world = postgres_world(tmp_path, url)
+    session = world.start("0.5")  # fifty steps of a cent
+    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as others:
+        found = [others.submit(spend, url, number, session, 25, 10) for number in (1, 2, 3)]
+        answers = [answer for each in found for answer in each.result()]
+    assert sum(1 for action, _ in answers if action != "halt") == 50
+    assert sum(1 for action, _ in answers if action == "halt") == 25
+    budget = world.budget(session)
+    assert (budget.spent, budget.reserved, budget.overage) == (NANOS // 2, 0, 0)
+    assert world.problems() == []
+    world.ledger.close()
+
+
+def test_nothing_that_a_hook_or_a_start_runs_imports_the_driver():
+    """It costs a hook as much as everything else together; only a ledger that is in a database needs it."""
+    code = "import sys, tallygate.entrypoints.hook, tallygate.app, tallygate.entrypoints.cli.main as _\n"
+    code += "print('psycopg' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
+
+
+def test_an_address_is_told_without_who_enters_and_how():
+    assert spoken("postgresql://me:secret@db:5/l?password=x") == "postgresql://db:5/l"
+    assert [is_server(each) for each in ("postgresql://h/d", "postgres://h/d", "/x/ledger.db")] == [True, True, False]

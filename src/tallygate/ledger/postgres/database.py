@@ -78,13 +78,13 @@ class PostgresLedger:
         """Where it is, as it is named to people."""
         return self.server.name
 
-    def reading(self, tenant: str = DEFAULT_TENANT) -> ReadTransaction:
+    def reading(self, tenant: str = DEFAULT_TENANT) -> ServerReading:
         """A consistent view of one moment; inside a transaction of this thread that one's view."""
-        return ReadTransaction(self, tenant)
+        return ServerReading(self, tenant)
 
-    def writing(self, tenant: str = DEFAULT_TENANT) -> WriteTransaction:
+    def writing(self, tenant: str = DEFAULT_TENANT) -> ServerWriting:
         """The only way to write. Commits when the block ends, rolls everything back when it raises."""
-        return WriteTransaction(self, tenant, self._write)
+        return ServerWriting(self, tenant, self._write)
 
     def step_history(
         self, tenant: str, session_id: str, agent: str, agent_id: str | None, model: str, *, looked_at: tuple[int, int]
@@ -108,7 +108,7 @@ class PostgresLedger:
 
     def prove(self, tenant: str = DEFAULT_TENANT) -> None:
         """Raise `LedgerUnavailable` where nothing could be recorded now; what is written for that need not last."""
-        with WriteTransaction(self, tenant, self._prove):
+        with ServerWriting(self, tenant, self._prove):
             self.running().execute(PROVE, {})
 
     def others_wrote(self) -> object:
@@ -228,7 +228,7 @@ class Running:
         return Answer(cursor, None)
 
 
-class ReadTransaction:
+class ServerReading:
     """One consistent view; inside another transaction of the thread it is that one's view."""
 
     __slots__ = ("_ledger", "_own", "_tenant")
@@ -257,7 +257,7 @@ class ReadTransaction:
             self._ledger.server.tell(error)
 
 
-class WriteTransaction:
+class ServerWriting:
     """One transaction under the tenant's lock, from its first read to its commit."""
 
     __slots__ = ("_first", "_ledger", "_running", "_tenant", "_tx")
