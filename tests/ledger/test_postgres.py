@@ -203,7 +203,11 @@ def constants():
     names = [f"tallygate.ledger.store.{each.name}" for each in pkgutil.iter_modules(store.__path__)]
     for module in map(import_module, [*names, "tallygate.ledger.transaction", "tallygate.ledger.rollups"]):
         for name, text in vars(module).items():
-            if not isinstance(text, str) or not text.startswith(("SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH ")):
+            if (
+                name.startswith("_")
+                or not isinstance(text, str)
+                or not text.startswith(("SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "))
+            ):
                 continue
             if "{" not in text.replace("'{}'", "").replace("'{%", "") and not text.endswith((" IN ", " AND")):
                 yield f"{module.__name__}.{name}", text
