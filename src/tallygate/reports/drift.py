@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from tallygate.core.bills.causes import Cause
+from tallygate.core.bills.drift import DriftPart, RateApart
 from tallygate.core.bills.lines import Bucket, Gap
 from tallygate.core.bills.review import MILLION, BilledFactor, EndSum, EstimateFactor, Line
 from tallygate.core.moments import as_datetime, iso
@@ -75,6 +77,8 @@ class Review:
 
     `tolerance_nanos` is how far the matched amounts may be off, by the rounding of the bills. `priced_nanos` of what
     stands as billed is of tokens that bills tell no money for. `causes` are why a session's record is not its estimate.
+    `parts` are the drift of what was compared, by day, model and cause; `unbilled` is what no bill covers, by day;
+    `apart` are rates that bills have otherwise on all days.
     """
 
     from_us: int
@@ -92,6 +96,9 @@ class Review:
     rates: Mapping[str, str] = field(default_factory=dict)
     tolerance_nanos: int = 0
     priced_nanos: int = 0
+    parts: list[DriftPart] = field(default_factory=list)
+    unbilled: Mapping[date, int] = field(default_factory=dict)
+    apart: list[RateApart] = field(default_factory=list)
 
     @property
     def span(self) -> str:

@@ -24,7 +24,7 @@ from tallygate.statements.formats import (
 )
 from tallygate.statements.reading.cells import BadRow
 from tallygate.statements.reading.columns import BillFormat
-from tallygate.statements.reading.content import Content, open_content
+from tallygate.statements.reading.content import Content, GivenFile, open_content
 from tallygate.statements.reading.objects import read_objects
 from tallygate.statements.reading.tables import LINE_MAX, Faults, FileRows, read_table
 
@@ -102,14 +102,18 @@ def format_named(name: str, formats: Sequence[BillFormat]) -> BillFormat:
 
 
 def read_bill(
-    path: Path, formats: Sequence[BillFormat], *, forced: BillFormat | None = None, currency: str | None = None
+    source: Path | GivenFile,
+    formats: Sequence[BillFormat],
+    *,
+    forced: BillFormat | None = None,
+    currency: str | None = None,
 ) -> BillFile:
     """Read a whole file. Raises `InvalidArgument` with everything that is wrong, and then nothing of it is used."""
-    with open_content(path) as content:
+    with open_content(source) as content:
         faults, currencies = Faults(content.name), dict[str, int]()
-        source = _source(content, faults, formats if forced is None else (forced,), forced=forced is not None)
-        form = _form_of(source, content.name, formats, forced)
-        lines = _lines(source, form, faults, currencies)
+        rows = _source(content, faults, formats if forced is None else (forced,), forced=forced is not None)
+        form = _form_of(rows, content.name, formats, forced)
+        lines = _lines(rows, form, faults, currencies)
         digest = content.digest()
     faults.refuse()
     if not lines:

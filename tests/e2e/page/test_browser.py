@@ -24,6 +24,7 @@ PAGES = (
     "budgets",
     "gate?period=all",
     "session",
+    "bills",
     "proof",
 )
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -49,7 +50,7 @@ def test_no_rule_of_wcag_is_broken_on_any_page(looked, month, axe, page, scheme)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("page", ["now", "spend?period=7d", "gate?period=all", "session"])
+@pytest.mark.parametrize("page", ["now", "spend?period=7d", "gate?period=all", "bills", "session"])
 def test_nor_on_a_telephone(looked, month, axe, page, scheme):
     assert violations(looked(address(month, page), width=400, scheme=scheme), axe) == []
 

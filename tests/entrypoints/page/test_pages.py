@@ -172,7 +172,7 @@ def test_the_week_holds_both_days_and_says_how_much_more_today_is(seen):
     assert "codex" not in day.words
 
 
-@pytest.mark.parametrize("page", ["now", "spend", "sessions", "budgets", "gate"])
+@pytest.mark.parametrize("page", ["now", "spend", "sessions", "budgets", "gate", "bills"])
 @pytest.mark.parametrize("theme", ["dark", "light"])
 def test_every_link_of_a_page_keeps_its_state_and_leads_somewhere(seen, page, theme):
     _, browser, _ = seen

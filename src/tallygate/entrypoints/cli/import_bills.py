@@ -194,7 +194,7 @@ def import_() -> None:
 
 
 @contextmanager
-def _progress(count: int) -> Iterator[tuple[Callable[[Path], None], Progress]]:
+def _progress(count: int) -> Iterator[tuple[Callable[[str], None], Progress]]:
     """What is told of files that are read and of lines that are written; nothing where nobody is looking."""
     if not sys.stderr.isatty():
         yield ignore, lambda _done, _lines: None
@@ -203,8 +203,8 @@ def _progress(count: int) -> Iterator[tuple[Callable[[Path], None], Progress]]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    def reads(path: Path) -> None:
-        bar.update(task, doing=f"reading {output.safe(path.name, 40)}", total=None, refresh=True)
+    def reads(name: str) -> None:
+        bar.update(task, doing=f"reading {output.safe(name, 40)}", total=None, refresh=True)
 
     def writes(done: int, lines: int) -> None:
         of = f" of {plural(count, 'file')}" if count >= _SEVERAL else ""

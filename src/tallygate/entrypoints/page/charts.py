@@ -135,6 +135,28 @@ def columns(
     return found
 
 
+def both_ways(amounts: Sequence[int], kinds: tuple[str, str], labels: Sequence[tuple[int, str, str]]) -> list[Element]:
+    """Columns up and down from a line of nothing: what is above it in the first class, what is below in the other."""
+    scale = scale_to(max(map(abs, amounts), default=0), 16, 92)
+    found: list[Element] = []
+    for amount in range(-scale.top, scale.top + 1, scale.top):
+        across = str(scale.zero - (scale.zero - scale.above) * amount // scale.top)
+        sign = "+" if amount > 0 else ""
+        found.append(h.line(x1="0", x2="100%", y1=across, y2=across, class_="ax" if amount else "ax0"))
+        found.append(label(f"{sign}{_axis(amount)}", "-6", int(across) + 4, "e"))
+    number = max(len(amounts), 1)
+    for place, amount in enumerate(amounts):
+        if amount:
+            left, y = _percent((place * 100 + 16) * 100, number), scale.y(amount) if amount > 0 else str(scale.zero)
+            tall, kind = scale.height(abs(amount)), kinds[amount < 0]
+            found.append(h.rect(x=left, width=_percent(6_800, number), y=y, height=tall, class_=kind))
+    below = 2 * scale.zero - scale.above + 16
+    found += [
+        label(text, _percent((p * 100 + 50) * 100, number), below, f"m {tone}".strip()) for p, text, tone in labels
+    ]
+    return found
+
+
 def place_of(place: int, number: int, within: int) -> str:
     """Where something is drawn that lies so far, of a hundred, within one of as many columns."""
     return _percent((place * 100 + within) * 100, number)

@@ -22,6 +22,7 @@ from tallygate.core.model import Actor
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import Action, ActorType, BudgetMode
+from tallygate.entrypoints.page.demo_bills import bill_month
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.budgets.change import raise_budget
 from tallygate.operations.gate.authorize import StatedStep, authorize
@@ -157,6 +158,8 @@ def demo_month(rt: Runtime, folder: Path, zone: tzinfo) -> Iterator[Runtime]:
         )
         made = replace(rt, services=services, workspace=workspace, tenant="default", caches=type(rt.caches)())
         _play(made, clock, chance, plan(chance, now_us, zone), now_us)
+        clock.at_us = now_us - 2 * _SECOND
+        bill_month(made)
         clock.at_us = None
         yield replace(made, services=replace(services, new_token=rt.services.new_token))
     finally:

@@ -20,7 +20,15 @@ from tallygate.entrypoints.page.wording import at, offset, when
 from tallygate.operations.views.frame import OPEN_MAX, Frame
 
 # Pages in their order, each with the name that stands in the head.
-PAGES = {"now": "Now", "spend": "Spend", "sessions": "Sessions", "budgets": "Budgets", "gate": "Gate", "proof": "Proof"}
+PAGES = {
+    "now": "Now",
+    "spend": "Spend",
+    "sessions": "Sessions",
+    "budgets": "Budgets",
+    "gate": "Gate",
+    "bills": "Bills",
+    "proof": "Proof",
+}
 # A page that is reached from another one stands below it in the head.
 _BELOW = {"session": "sessions"}
 _TEXT_MAX = 1000
@@ -116,7 +124,7 @@ def _top(look: Look, frame: Frame | None) -> Element:
             h.nav(".pages", aria_label="Pages")[
                 (
                     h.a(
-                        href=look.href(page), aria_current="page" if page == _BELOW.get(look.page, look.page) else None
+                        href=_to(look, page), aria_current="page" if page == _BELOW.get(look.page, look.page) else None
                     )[name]
                     for page, name in PAGES.items()
                 )
@@ -127,6 +135,11 @@ def _top(look: Look, frame: Frame | None) -> Element:
             ],
         ]
     ]
+
+
+def _to(look: Look, page: str) -> str:
+    """The address of another page. Bills come days late, so that those of today are none."""
+    return look.href(page, period=ALL) if (page, look.period) == ("bills", TODAY) else look.href(page)
 
 
 def _standing(look: Look, frame: Frame) -> Element:
@@ -256,7 +269,20 @@ def _keys() -> Element:
     return h.span(".keys", id="keys", hidden=True)[
         found,
         h.span[
-            h.kbd["g"], " ", h.kbd["s"], " ", h.kbd["e"], " ", h.kbd["b"], " ", h.kbd["g"], " ", h.kbd["p"], " pages"
+            h.kbd["g"],
+            " ",
+            h.kbd["s"],
+            " ",
+            h.kbd["e"],
+            " ",
+            h.kbd["b"],
+            " ",
+            h.kbd["g"],
+            " ",
+            h.kbd["i"],
+            " ",
+            h.kbd["p"],
+            " pages",
         ],
         h.button(type="button", id="keys-switch")["keys on"],
     ]

@@ -13,7 +13,9 @@ from tallygate.entrypoints.page.door import HOST, OPEN, PageDoor
 
 METHODS = frozenset({"GET", "HEAD", "POST"})
 BODY_BYTES_MAX = 16 * 1024
-_FORM = "application/x-www-form-urlencoded"
+# One address takes files: what is larger is imported by the command, which reads it where it lies.
+FILES, FILES_BYTES_MAX = "bills", 64 * 1024 * 1024
+_FORM, _FILES_FORM = "application/x-www-form-urlencoded", "multipart/form-data"
 HEADERS: Mapping[str, str] = {
     "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
@@ -60,7 +62,7 @@ def turned_away(scope: Scope, door: PageDoor) -> TurnedAway | None:
     allowed = {door.origin, *(["null"] if opening else [])}
     if any(origin not in allowed for origin in origins) or (method == "POST" and not opening and len(origins) != 1):
         return TurnedAway(HTTPStatus.FORBIDDEN, "this request does not come from this page")
-    if method == "POST" and (found := _unfit(headers)) is not None:
+    if method == "POST" and (found := _unfit(headers, takes_files=path == f"{door.base}{FILES}")) is not None:
         return found
     if opening:
         return None
@@ -69,14 +71,17 @@ def turned_away(scope: Scope, door: PageDoor) -> TurnedAway | None:
     return None
 
 
-def _unfit(headers: Mapping[str, list[str]]) -> TurnedAway | None:
+def _unfit(headers: Mapping[str, list[str]], *, takes_files: bool) -> TurnedAway | None:
     """Why what a form brings is not read."""
+    kind = headers.get("content-type", [""])[0].partition(";")[0].strip().lower()
+    most = FILES_BYTES_MAX if takes_files and kind == _FILES_FORM else BODY_BYTES_MAX
     length = headers.get("content-length", [])
     if "transfer-encoding" in headers or len(length) != 1 or not length[0].isdecimal():
         return TurnedAway(HTTPStatus.LENGTH_REQUIRED, "the length of the form is not told")
-    if int(length[0][:12]) > BODY_BYTES_MAX:
-        return TurnedAway(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {BODY_BYTES_MAX:,} bytes")
-    if headers.get("content-type", [""])[0].partition(";")[0].strip().lower() != _FORM:
+    if int(length[0][:12]) > most:
+        way = "; in a terminal: tallygate import FILE" if takes_files else ""
+        return TurnedAway(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {most:,} bytes{way}")
+    if kind != _FORM and not (takes_files and kind == _FILES_FORM):
         return TurnedAway(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "this page takes its own forms")
     return None
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.resources import files
 from typing import NamedTuple
-from urllib.parse import parse_qsl
 
 import htpy as h
 from starlette.applications import Starlette
@@ -19,20 +18,30 @@ from starlette.types import ASGIApp
 
 from tallygate.attest import VERIFIER
 from tallygate.core.authority import Authority, Loosening, locked
-from tallygate.core.chosen import TODAY, Span, span_named
+from tallygate.core.chosen import ALL, TODAY, Span, span_named
 from tallygate.core.errors import (
     Conflict,
     InvalidArgument,
     LedgerUnavailable,
     NotFound,
     TallygateError,
-    UsersOnly,
     present,
 )
 from tallygate.core.gate.wording import short_name
 from tallygate.core.proof import Mark
 from tallygate.core.text import cleaned
 from tallygate.core.typed import typed_amount
+from tallygate.entrypoints.page.billing import (
+    BillForm,
+    BillsTold,
+    add_bills,
+    ensure_own,
+    fields_of,
+    handed_over,
+    refused_words,
+    take_back,
+)
+from tallygate.entrypoints.page.bills import bills_page
 from tallygate.entrypoints.page.budgets import REASON_MAX, budgets_page
 from tallygate.entrypoints.page.document import PageAround, document, fault_page, rendered
 from tallygate.entrypoints.page.door import OPEN, DoorFile, PageDoor
@@ -52,6 +61,7 @@ from tallygate.operations.lock_book import standing_now
 from tallygate.operations.proof.attest import bundle_archive
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.sessions.ending import line_now
+from tallygate.operations.views.bills import bills_seen
 from tallygate.operations.views.frame import frame
 from tallygate.operations.views.gate import GateWanted, Listed, gate
 from tallygate.operations.views.limits import limits, named
@@ -69,12 +79,12 @@ _STATIC = {
     "page.css": "text/css",
     "page.js": _SCRIPT,
     "proof.js": _SCRIPT,
+    "bills.js": _SCRIPT,
     "icon.svg": "image/svg+xml",
 }
 _HTML = "text/html; charset=utf-8"
 _LINES = "application/jsonl; charset=utf-8"
 _STORED = ("events", "envelopes", "envelope.json", "keys.json")
-_FIELDS_MAX = 20
 
 
 class Shown(NamedTuple):
@@ -131,8 +141,7 @@ class Pages:
         session_id = given.get("id", "")
         look = replace(look, page="session", other={"id": session_id})
         try:
-            if not self.door.may_write(given.get("token", "")):
-                raise UsersOnly("This form was not made by this page.", hint="Load the page again.")
+            ensure_own(self.door.may_write(given.get("token", "")))
             session_id = session_called(self.rt, session_id)
             found = bundle_archive(self.rt, session_id)
         except LedgerUnavailable as fault:
@@ -209,6 +218,22 @@ class Pages:
         told = f"Raised to {money(after.limit, after.unit)}; {left} is left. What was halted can go on."
         return self.budgets(replace(look, other={"budget": name}), span, done=told)
 
+    def bills(self, look: Look, span: Span, *, told: BillsTold | None = None) -> Shown:
+        """The record against what providers have billed; what became of a form of it stands above."""
+        seen = bills_seen(self.rt, span, look.filter)
+        return Shown(bills_page(look, self.around, seen, self.door.form, told), 400 if told and told.fault else 200)
+
+    def billed(self, look: Look, span: Span, given: BillForm) -> Shown:
+        """Import bills as their user hands them over, or take one back; or say why nothing was changed."""
+        try:
+            ensure_own(self.door.may_write(given.token))
+            told = add_bills(self.rt, given) if given.take is None else take_back(self.rt, given.take, self.authority)
+        except LedgerUnavailable:
+            raise
+        except TallygateError as refused:
+            told = BillsTold(fault=refused_words(refused))
+        return self.bills(look, span, told=told)
+
     def gate(self, look: Look, span: Span) -> Shown:
         """Whether the gate was right in a span of days."""
         which = next((each for each in Listed if each.value == look.other.get("show")), Listed.LOOK)
@@ -255,6 +280,8 @@ def page_app(pages: Pages, file: DoorFile) -> ASGIApp:
         Route(f"{base}budgets", partial(_page, pages, "budgets", pages.budgets), methods=["GET"]),
         Route(f"{base}budgets", partial(_raise, pages), methods=["POST"]),
         Route(f"{base}gate", partial(_page, pages, "gate", pages.gate)),
+        Route(f"{base}bills", partial(_bills, pages), methods=["GET"]),
+        Route(f"{base}bills", partial(_bills_form, pages), methods=["POST"]),
         Route(f"{base}proof", partial(_page, pages, "proof", pages.proof)),
         *(Route(f"{base}{name}", partial(_stored, pages, name)) for name in _STORED),
         Route(f"{base}verify.mjs", _content(VERIFIER.read_bytes(), _SCRIPT)),
@@ -279,8 +306,26 @@ async def _live(news: LiveNews, _: Request) -> Response:
     return news.answer()
 
 
+async def _bills(pages: Pages, request: Request) -> Response:
+    # Bills come days late: what is asked for without a period is everything.
+    look = look_of("bills", dict(request.query_params), period=ALL)
+    body, status = await run_in_threadpool(pages.shown, look, pages.bills)
+    return Response(body, status, media_type=_HTML)
+
+
+async def _bills_form(pages: Pages, request: Request) -> Response:
+    async with handed_over(request) as given:
+        look = look_of("bills", dict(request.query_params), period=ALL)
+
+        def made(look: Look, span: Span) -> Shown:
+            return pages.billed(look, span, given)
+
+        body, status = await run_in_threadpool(pages.shown, look, made)
+        return Response(body, status, media_type=_HTML)
+
+
 async def _raise(pages: Pages, request: Request) -> Response:
-    look, given = look_of("budgets", dict(request.query_params)), await form_of(request)
+    look, given = look_of("budgets", dict(request.query_params)), await fields_of(request)
 
     def made(look: Look, span: Span) -> Shown:
         return pages.raised(look, span, given)
@@ -290,21 +335,20 @@ async def _raise(pages: Pages, request: Request) -> Response:
 
 
 async def _evidence(pages: Pages, request: Request) -> Response:
-    look, given = look_of("session", dict(request.query_params)), await form_of(request)
+    look, given = look_of("session", dict(request.query_params)), await fields_of(request)
     return await run_in_threadpool(pages.evidence, look, given)
 
 
 def ensure_form(own: bool, reason: str) -> None:
     """Refuse a form that another page has made, or that says nothing of why."""
-    if not own:
-        raise UsersOnly("This form was not made by this page.", hint="Load the page again.")
+    ensure_own(own)
     if not reason:
         raise InvalidArgument("reason", "A raise needs a reason: it is shown beside the limit.")
 
 
 async def _opened(pages: Pages, file: DoorFile, request: Request) -> Response:
     """Let the browser in that brings the token; from then on it has its key, and the file is gone."""
-    given = await form_of(request)
+    given = await fields_of(request)
     if not pages.door.take(given.get("token", ""), pages.rt.services.steady_us()):
         return Response(
             "This link was used or is older than a minute. Run it again: tallygate dashboard\n",
@@ -322,15 +366,6 @@ async def _opened(pages: Pages, file: DoorFile, request: Request) -> Response:
         h.body[h.p[h.a(href=there)["Go on to the page"]]],
     ]
     return Response(rendered(body), media_type=_HTML, headers={"set-cookie": pages.door.cookie})
-
-
-async def form_of(request: Request) -> dict[str, str]:
-    """The fields of a form, the last of each name; the fence has bounded what comes."""
-    text = (await request.body()).decode("utf-8", "replace")
-    try:
-        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_FIELDS_MAX))
-    except ValueError:
-        return {}
 
 
 async def _to(address: str, _: Request) -> Response:

@@ -29,6 +29,7 @@ from tallygate.statements.apis.answers import DAY, BillReport, Days
 from tallygate.statements.apis.asking import Api, AskingBounds, BadAnswer, Clock, Provider, untold
 from tallygate.statements.files import FORMATS, currency_code, format_named, read_bill
 from tallygate.statements.reading.columns import BillFormat
+from tallygate.statements.reading.content import GivenFile
 
 # --- bills -----------------------------------------------------------------------------------------------------------
 # Bills: keep what a provider states, once and whole or not at all; look at it; take it back.
@@ -245,26 +246,26 @@ def _unknown(bill_id: str) -> NotFound:
 # Bills from files: all are read and checked before any is kept.
 
 
-def ignore(_: Path) -> None:
+def ignore(_: str) -> None:
     """Where nobody looks, it is not told which file is read."""
 
 
 def read_files(
-    files: Sequence[Path],
+    files: Sequence[Path | GivenFile],
     *,
     form: str | None = None,
     currency: str | None = None,
     formats: Sequence[BillFormat] = FORMATS,
-    tell: Callable[[Path], None] = ignore,
+    tell: Callable[[str], None] = ignore,
 ) -> list[Draft]:
     """Each file as a bill that is not kept yet; raises `InvalidArgument` at the first that is none."""
     forced = None if form is None else format_named(form, formats)
     code = None if currency is None else currency_code(currency)
     drafts = []
-    for path in files:
-        tell(path)
-        read = read_bill(path, formats, forced=forced, currency=code)
-        drafts.append(Draft(read.form.name, path.name, read.digest, read.currency, read.lines))
+    for each in files:
+        tell(each.name)
+        read = read_bill(each, formats, forced=forced, currency=code)
+        drafts.append(Draft(read.form.name, each.name, read.digest, read.currency, read.lines))
     return drafts
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import Authority
 from tallygate.core.bills.causes import Cause, UsedResponse, drift_of
+from tallygate.core.bills.drift import DriftPart, RateApart, drift_parts, unbilled_days
 from tallygate.core.bills.lines import Bucket, Cell, Gap, LedgerLine, Matched, Outcome, Part, Share, Who
 from tallygate.core.bills.matching import Matcher
 from tallygate.core.bills.review import (
@@ -229,6 +230,7 @@ class _Reviewing:
         narrowed = self.wanted.session_id is not None or self.wanted.model is not None
         outcomes = [cell.outcome for cell in cells] + ([] if narrowed else [found.unplaced])
         ends = end_sums(outcomes)
+        differ = prices_that_differ(cells) if self.bills else []
         start, end = (min(days), max(days) + _ONE_DAY) if days else (EPOCH.date(), EPOCH.date())
         return Review(
             from_us=(start - EPOCH.date()).days * DAY_US,
@@ -241,12 +243,20 @@ class _Reviewing:
             billed_factors=billed_factors(cells) if self.bills else [],
             estimate_factors=estimate_factors(lines),
             bills=sorted(self.bills.values(), key=lambda bill: bill.bill_id),
-            pastes=pastes_for(prices_that_differ(cells), self.rt, self.names) if self.bills else [],
+            pastes=pastes_for(differ, self.rt, self.names),
             causes=self._causes(shown_lines),
             rates=dict(sorted(self.dollars.texts.items())),
             tolerance_nanos=sum(cell.outcome.tolerance_nanos for cell in cells if cell.outcome.compared()),
             priced_nanos=sum(cell.outcome.priced_nanos for cell in cells),
+            parts=self._parts(found) if self.bills else [],
+            unbilled=unbilled_days(cells) if self.bills else {},
+            apart=rates_apart(differ, self.rt, self.names),
         )
+
+    def _parts(self, found: Matched) -> list[DriftPart]:
+        """The drift in its parts. What belongs together is found among all models, before one of them is looked at."""
+        named = self.wanted.model
+        return [each for each in drift_parts(found) if named is None or named.lower() in each.model.lower()]
 
     def _gaps(self, outcomes: Iterable[Outcome], lines: Iterable[Line], ends: Iterable[EndSum]) -> list[GapSum]:
         """What is not compared and why; a reason without an amount may still say how often it was met."""
@@ -321,6 +331,20 @@ def pastes_for(differing: Iterable[PriceDiffers], rt: Runtime, names: ModelNames
             f"{own} = {exact_text(rounded_rate(rates[part]))}" for part, (own, _) in _FIELDS.items() if part in rates
         ]
         found.append(Paste(why, "\n".join(rows)))
+    return found
+
+
+def rates_apart(differing: Iterable[PriceDiffers], rt: Runtime, names: ModelNames) -> list[RateApart]:
+    """What each price that differs is by class: as it is recorded now, and as it is billed."""
+    now = as_datetime(rt.services.clock_us()).astimezone(UTC)
+    found = []
+    for each in differing:
+        rates, billed = rt.workspace.prices.quote(names.spelled(each.key), now).rates, dict(each.rates)
+        for part, (_, name) in _FIELDS.items():
+            listed = getattr(rates, name)
+            rate = billed.get(part) if billed else listed * each.micros // MILLION
+            if rate is not None and rate != listed:
+                found.append(RateApart(each.key.text, part, listed, rounded_rate(rate), each.days))
     return found
 
 

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn, cast
 
@@ -28,6 +29,14 @@ _ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson")
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
 _END, _LARGE = b"PK\x05\x06", b"PK\x06\x07"
 _UNPACKING = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenFile:
+    """A file that somebody has handed over: it is open already, and `name` is no path but what it was called there."""
+
+    name: str
+    file: IO[bytes]
 
 
 class Content:
@@ -96,21 +105,24 @@ class _Counted(io.RawIOBase):
 
 
 @contextmanager
-def open_content(path: Path) -> Iterator[Content]:
+def open_content(source: Path | GivenFile) -> Iterator[Content]:
     """A file as text, unpacked where it is a gzip file or a zip archive that holds one table.
 
     Raises `InvalidArgument` for whatever is no file, too large, damaged or in another encoding.
     """
-    name = str(path)
     with ExitStack() as stack:
-        file = stack.enter_context(_regular(path))
+        if isinstance(source, GivenFile):
+            name, file = source.name, source.file
+        else:
+            name, file = str(source), stack.enter_context(_regular(source))
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
         head = file.read(4)
         file.seek(0)
-        size = os.fstat(file.fileno()).st_size
         if size > SIZE_MAX:
             raise _too_large(name)
         if head.startswith(_GZIP):
-            yield Content(name, cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=file))), size)
+            yield Content(name, cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=file, mode="rb"))), size)
         elif head.startswith((_ZIP, _END)):
             yield Content(name, _member(name, file, size, stack), size)
         else:

@@ -1,7 +1,7 @@
 /* Tallygate page: keys, and figures that follow the ledger. Every page works without it. */
 "use strict";
 (() => {
-  const PAGES = { n: "now", s: "spend", e: "sessions", b: "budgets", g: "gate", p: "proof" };
+  const PAGES = { n: "now", s: "spend", e: "sessions", b: "budgets", g: "gate", i: "bills", p: "proof" };
   const state = (page) => {
     const kept = new URLSearchParams();
     const here = new URLSearchParams(location.search);
@@ -51,7 +51,7 @@
   const follow = async () => {
     asked = false;
     const at = document.activeElement;
-    if (document.hidden || (at && at.closest("main form"))) { asked = true; return; }
+    if (document.hidden || (at && at.closest("main form")) || document.querySelector("main input[type=file]")?.files.length) { asked = true; return; }
     try {
       const answer = await fetch(location.href, { credentials: "same-origin" });
       if (!answer.ok) throw new Error(String(answer.status));
