@@ -17,6 +17,7 @@ import pytest
 from tests.world import World, make_world
 
 from tallygate.core.authority import Authority, EntryDoor
+from tallygate.entrypoints.page.demo_house import DemoHouse
 from tallygate.entrypoints.page.document import PageAround
 from tallygate.entrypoints.page.door import GOOD_US, DoorFile, PageDoor
 from tallygate.entrypoints.page.routes import Pages, page_app
@@ -46,6 +47,7 @@ class Browser:
     door: PageDoor
     file: DoorFile
     pages: Pages
+    house: DemoHouse
 
     @property
     def own(self) -> dict[str, str]:
@@ -101,16 +103,18 @@ def served(rt, folder: Path, **more) -> Iterator[Browser]:
         more.pop("is_installed", True),
         more.pop("anchor", lambda: None),
     )
-    server = page_server(page_app(pages, file), door.closing)
+    house = DemoHouse(rt, pages.around.zone)
+    server = page_server(page_app(pages, file, house), door.closing)
     ear.listen(8)
     running = threading.Thread(target=server.run, kwargs={"sockets": [ear]})
     running.start()
     try:
-        yield Browser(door, file, pages)
+        yield Browser(door, file, pages, house)
     finally:
         server.should_exit = True
         door.closing.set()
         running.join()
+        house.close()
         ear.close()
 
 

@@ -58,17 +58,25 @@ def dashboard(program: Program, *, port: int, quiet: bool, demo: bool, syncing: 
 
 
 def _serve_demo(app: App, settings: Settings, authority: Authority, port: int, *, quiet: bool) -> None:
+    from tallygate.entrypoints.page.demo_house import in_steps
     from tallygate.entrypoints.page.demo_month import demo_month
 
     zone = zone_of(shown_zone(settings))
     with TemporaryDirectory(prefix="tallygate-demo-") as folder:
         if not sys.stderr.isatty():
             click.echo("Making a month of its own; this takes a few seconds.", err=True)
+        told = in_steps(_say_share)
         with output.working("making a month"), ExitStack() as stack:
-            rt = stack.enter_context(demo_month(app.runtime, Path(folder), zone))
+            rt = stack.enter_context(demo_month(app.runtime, Path(folder), zone, told=told))
             kept = stack.pop_all()
         with kept:
             _serve(rt, settings, authority, port, quiet=quiet, is_demo=True)
+
+
+def _say_share(percent: int) -> None:
+    """How far the month is, where nothing else shows that something is done."""
+    if not sys.stderr.isatty():
+        click.echo(f"{percent} %", err=True)
 
 
 def _serve(
@@ -81,6 +89,7 @@ def _serve(
     is_demo: bool = False,
     anchor: Callable[[], Mark | None] = lambda: None,
 ) -> None:
+    from tallygate.entrypoints.page.demo_house import DemoHouse
     from tallygate.entrypoints.page.document import PageAround
     from tallygate.entrypoints.page.door import DoorFile, new_door
     from tallygate.entrypoints.page.routes import Pages, page_app
@@ -100,7 +109,11 @@ def _serve(
         click.echo("It is good once. The page runs until you press Ctrl-C.")
         sys.stdout.flush()
 
-    serve_page(page_app(pages, file), ear, door.closing, file.remove, ready)
+    house = DemoHouse(rt, around.zone)
+    try:
+        serve_page(page_app(pages, file, house), ear, door.closing, file.remove, ready)
+    finally:
+        house.close()
     click.echo("The page is closed.")
 
 

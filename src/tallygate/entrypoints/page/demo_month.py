@@ -19,7 +19,7 @@ from tallygate.core.chosen import start_us
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.model import Actor
-from tallygate.core.moments import as_datetime, microseconds
+from tallygate.core.moments import DAY_US, as_datetime, microseconds
 from tallygate.core.usage import ObservedUsage
 from tallygate.core.words import Action, ActorType, BudgetMode
 from tallygate.entrypoints.page.demo_bills import bill_month
@@ -129,9 +129,20 @@ class Work:
     refused: StatedStep | None = None
 
 
+class MonthGivenUp(Exception):
+    """Nobody waits for the month any more."""
+
+
+def _nobody(_: int) -> None:
+    """Nobody is told how far it is."""
+
+
 @contextmanager
-def demo_month(rt: Runtime, folder: Path, zone: tzinfo) -> Iterator[Runtime]:
-    """A program on a ledger that holds the month up to now; it is closed at the end, and its folder is the caller's."""
+def demo_month(rt: Runtime, folder: Path, zone: tzinfo, *, told: Callable[[int], None] = _nobody) -> Iterator[Runtime]:
+    """A program on a ledger that holds the month up to now; it is closed at the end, and its folder is the caller's.
+
+    `told` hears how many per cent of it are made, and may raise `MonthGivenUp`.
+    """
     now_us = rt.services.clock_us()
     clock, chance = DemoClock(rt.services.clock_us), Chance()
     ledger = SqliteLedger(
@@ -157,7 +168,7 @@ def demo_month(rt: Runtime, folder: Path, zone: tzinfo) -> Iterator[Runtime]:
             user="you",
         )
         made = replace(rt, services=services, workspace=workspace, tenant="default", caches=type(rt.caches)())
-        _play(made, clock, chance, plan(chance, now_us, zone), now_us)
+        _play(made, clock, chance, plan(chance, now_us, zone), told)
         clock.at_us = now_us - 2 * _SECOND
         bill_month(made)
         clock.at_us = None
@@ -209,8 +220,9 @@ def plan(chance: Chance, now_us: int, zone: tzinfo) -> list[Work]:
     return found
 
 
-def _play(rt: Runtime, clock: DemoClock, chance: Chance, works: Sequence[Work], now_us: int) -> None:
+def _play(rt: Runtime, clock: DemoClock, chance: Chance, works: Sequence[Work], told: Callable[[int], None]) -> None:
     """Let all sessions go on side by side, as time goes."""
+    now_us = rt.services.clock_us() + (DAYS + 1) * DAY_US
     queue = [(work.start_us, number) for number, work in enumerate(works)]
     heapq.heapify(queue)
     while queue:
@@ -218,6 +230,7 @@ def _play(rt: Runtime, clock: DemoClock, chance: Chance, works: Sequence[Work], 
         if at_us >= now_us - 2 * _SECOND:
             continue
         clock.at_us = max(at_us, (clock.at_us or 0) + 1)
+        told(max(100 - (now_us - clock.at_us) * 100 // ((DAYS + 1) * DAY_US), 0))
         work = works[number]
         here = replace(rt, workspace=replace(rt.workspace, project=work.folder))
         goes_on = _step(here, clock, chance, work) if work.session_id else _begin(here, chance, work)

@@ -42,12 +42,14 @@ _DEMO = (
 class PageAround:
     """What a page is shown in: where its figures come from, whose days it goes by, and what is wrong everywhere.
 
-    `notices` stand above every page: what keeps the gate shut, in sentences with the next step.
+    `notices` stand above every page: what keeps the gate shut, in sentences with the next step. `back` is the address
+    of the user's own ledger, where the page shows another one.
     """
 
     zone: tzinfo
     is_demo: bool = False
     notices: tuple[str, ...] = ()
+    back: str | None = None
 
 
 def rendered(document: Element) -> bytes:
@@ -63,14 +65,19 @@ def document(
     frame: Frame | None,
     count: Node = None,
     scripts: Sequence[str] = (),
+    again_s: int | None = None,
 ) -> bytes:
-    """A page as a whole; without a `frame` it says nothing of the ledger. `scripts` are modules of this page alone."""
+    """A page as a whole; without a `frame` it says nothing of the ledger. `scripts` are modules of this page alone.
+
+    A page that is asked for `again_s` seconds later is one that only waits for another.
+    """
     return rendered(
         h.html(lang="en", data_theme=look.theme)[
             h.head[
                 h.meta(charset="utf-8"),
                 h.meta(name="viewport", content="width=device-width, initial-scale=1"),
                 h.title[f"{name} · Tallygate"],
+                again_s is not None and h.meta(http_equiv="refresh", content=str(again_s)),
                 h.link(rel="icon", href="icon.svg"),
                 h.link(rel="stylesheet", href="tokens.css"),
                 h.link(rel="stylesheet", href="page.css"),
@@ -109,6 +116,17 @@ def fault_page(look: Look, around: PageAround, fault: TallygateError) -> bytes:
         h.p(".say")["Nothing is shown that might not be so any more. This page asks anew when it is loaded again."],
         frame=None,
     )
+
+
+def waiting_page(look: Look, around: PageAround, percent: int, fault: str | None) -> bytes:
+    """The page while the made-up month is made; it asks anew by itself."""
+    own = h.p(".foot")[h.a(href=around.back or "../now")["Back to your own ledger"]]
+    if fault is not None:
+        return document(
+            look, around, "Demo", title("The made-up month could not be made"), h.p(".say")[fault], own, frame=None
+        )
+    told = h.p(".say", role="status")[f"{percent} % of it are there. It appears here by itself."]
+    return document(look, around, "Demo", title("Making a month of its own"), told, own, frame=None, again_s=1)
 
 
 def _top(look: Look, frame: Frame | None) -> Element:
@@ -206,6 +224,7 @@ def _banners(look: Look, around: PageAround, frame: Frame | None) -> list[Node]:
                 h.p[
                     h.b["Demo data. "],
                     _DEMO,
+                    around.back is not None and [" ", h.a(href=around.back)["Back to your own ledger"]],
                 ]
             )
         )

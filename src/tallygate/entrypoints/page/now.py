@@ -48,11 +48,11 @@ from tallygate.operations.views.now import Now, ToDo, session_label
 from tallygate.operations.views.overview import SessionLine
 
 
-def now_page(look: Look, around: PageAround, seen: Now, actions: list[ToDo]) -> bytes:
-    """The page as a whole."""
+def now_page(look: Look, around: PageAround, seen: Now, actions: list[ToDo], form: str = "") -> bytes:
+    """The page as a whole; `form` is what its own form brings to be known."""
     frame, zone = seen.frame, around.zone
     if frame.is_new:
-        return _first_visit(look, around, seen)
+        return _first_visit(look, around, seen, form)
     body: list[Node] = [
         title("Now", h.p[f"{day(frame.now_us, zone)}, {clock(frame.now_us, zone)}"]),
         figures([_spent(seen), _left(seen, zone), _stopped(look, seen, zone), _burn(seen, zone)]),
@@ -417,7 +417,7 @@ def _decisions(look: Look, seen: Now, zone: tzinfo) -> Element | None:
     return section("Last decisions", table("Last decisions of the open sessions", heads, rows, cards=True))
 
 
-def _first_visit(look: Look, around: PageAround, seen: Now) -> bytes:
+def _first_visit(look: Look, around: PageAround, seen: Now, form: str) -> bytes:
     """A ledger in which nothing is yet: the steps that fill it."""
     steps = [
         (
@@ -469,6 +469,10 @@ def _first_visit(look: Look, around: PageAround, seen: Now) -> bytes:
                     "Or look around first",
                     h.p(".foot")[
                         "A made-up month of four repositories, in a ledger of its own that is deleted at the end."
+                    ],
+                    h.form(method="post", action="demo")[
+                        h.input(type="hidden", name="token", value=form),
+                        h.button(type="submit")["Show a made-up month"],
                     ],
                     command("tallygate dashboard --demo"),
                 ),

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tallygate.attest import VERIFIER
 from tallygate.core.authority import Authority, Loosening, locked
@@ -43,7 +43,8 @@ from tallygate.entrypoints.page.billing import (
 )
 from tallygate.entrypoints.page.bills import bills_page
 from tallygate.entrypoints.page.budgets import REASON_MAX, budgets_page
-from tallygate.entrypoints.page.document import PageAround, document, fault_page, rendered
+from tallygate.entrypoints.page.demo_house import DemoHouse
+from tallygate.entrypoints.page.document import PageAround, document, fault_page, rendered, waiting_page
 from tallygate.entrypoints.page.door import OPEN, DoorFile, PageDoor
 from tallygate.entrypoints.page.fence import Fence
 from tallygate.entrypoints.page.gate import gate_page
@@ -110,7 +111,7 @@ class Pages:
         with self.rt.reading():
             seen = now(self.rt, self.around.zone, look.filter)
             actions = to_do(seen, is_installed=self.is_installed, has_limits=bool(self.rt.workspace.rules))
-        return Shown(now_page(look, self.around, seen, actions))
+        return Shown(now_page(look, self.around, seen, actions, self.door.form))
 
     def spend(self, look: Look, span: Span) -> Shown:
         """What was spent in a span of days."""
@@ -265,12 +266,50 @@ class Pages:
         return document(look, self.around, name, *body, frame=frame(self.rt))
 
 
-def page_app(pages: Pages, file: DoorFile) -> ASGIApp:
+def page_app(pages: Pages, file: DoorFile, house: DemoHouse) -> ASGIApp:
     """Everything that is answered, behind its fence."""
-    base = pages.door.base
-    news = LiveNews(pages.rt.services.ledger, pages.door.closing)
-    routes = [
+    own = [
         Route(OPEN, partial(_opened, pages, file), methods=["POST"]),
+        Route(f"{pages.door.base}demo", partial(_demo, pages, house), methods=["POST"]),
+        *_routes(pages, pages.door.base),
+    ]
+    return Fence(BesideDemo(Starlette(routes=own), pages, house), pages.door)
+
+
+class BesideDemo:
+    """The user's own pages, and below an address of their own those of the made-up month, once it is there."""
+
+    def __init__(self, own: ASGIApp, pages: Pages, house: DemoHouse) -> None:
+        self._own, self._house = own, house
+        self._base = f"{pages.door.base}demo/"
+        self._around = PageAround(pages.around.zone, is_demo=True, back="../now")
+        self._pages = pages
+        self._made: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(self._base):
+            await self._own(scope, receive, send)
+            return
+        answers = self._answers(scope["path"].removeprefix(self._base))
+        await answers(scope, receive, send)
+
+    def _answers(self, name: str) -> ASGIApp:
+        rt, house = self._house.rt, self._house
+        if rt is not None:
+            if self._made is None:
+                pages = replace(self._pages, rt=rt, around=self._around, is_installed=True, anchor=lambda: None)
+                self._made = Starlette(routes=_routes(pages, self._base))
+            return self._made
+        if name in _STATIC:
+            return _static(name, _STATIC[name])(None)
+        if not house.is_begun:
+            return RedirectResponse("../now", 303)
+        return Response(waiting_page(look_of("now", {}), self._around, house.percent, house.fault), media_type=_HTML)
+
+
+def _routes(pages: Pages, base: str) -> list[Route]:
+    news = LiveNews(pages.rt.services.ledger, pages.door.closing)
+    return [
         Route(base, partial(_to, f"{base}now")),
         *(Route(f"{base}{name}", _static(name, kind)) for name, kind in _STATIC.items()),
         Route(f"{base}live", partial(_live, news)),
@@ -288,7 +327,15 @@ def page_app(pages: Pages, file: DoorFile) -> ASGIApp:
         Route(f"{base}session", partial(_page, pages, "session", pages.session)),
         Route(f"{base}evidence", partial(_evidence, pages), methods=["POST"]),
     ]
-    return Fence(Starlette(routes=routes), pages.door)
+
+
+async def _demo(pages: Pages, house: DemoHouse, request: Request) -> Response:
+    """Begin to make the month, and go there: it says how far it is."""
+    given = await fields_of(request)
+    if not pages.door.may_write(given.get("token", "")):
+        return Response("This form was not made by this page. Load the page again.\n", 400, media_type="text/plain")
+    house.begin()
+    return RedirectResponse(f"{pages.door.base}demo/now", 303)
 
 
 async def _page(pages: Pages, name: str, make: Callable[[Look, Span], Shown], request: Request) -> Response:
@@ -372,9 +419,9 @@ async def _to(address: str, _: Request) -> Response:
     return RedirectResponse(address, 303)
 
 
-def _static(name: str, kind: str) -> Callable[[Request], Response]:
+def _static(name: str, kind: str) -> Callable[[Request | None], Response]:
     return _content((files(__package__) / "static" / name).read_bytes(), kind)
 
 
-def _content(content: bytes, kind: str) -> Callable[[Request], Response]:
+def _content(content: bytes, kind: str) -> Callable[[Request | None], Response]:
     return lambda _: Response(content, media_type=kind)
