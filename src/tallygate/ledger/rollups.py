@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tallygate.core.attribution import SERVED_MAX
+from tallygate.ledger import day_shares
+from tallygate.ledger.day_shares import QUARTER_US, DayShares
 from tallygate.ledger.events import Row, SqlTables
-from tallygate.ledger.rows import Execute, ExecuteMany, Statements, served_in
+from tallygate.ledger.rows import Execute, ExecuteMany, served_in
 
-QUARTER_US = 900_000_000
 # Before every date that there is: division rounds towards nothing, and a quarter before 1970 is one like any other.
 _BEFORE = 70_000_000
 _QUARTER = f"(at_us + {_BEFORE * QUARTER_US}) / {QUARTER_US} - {_BEFORE}"
@@ -152,7 +153,7 @@ def _upsert(kind: _Kind, values: str) -> str:
 
 _AT = "tenant = :tenant AND quarter = :quarter AND key = :key"
 _NONE_LEFT = {"rollup": "responses = 0 AND calls = 0", "share": "responses = 0 AND served = 0 AND calls = 0"}
-SELECT_STATE = "SELECT whole, usage_upto, call_upto FROM rollup_state"
+SELECT_STATE = "SELECT whole, usage_upto, call_upto, days_upto FROM rollup_state"
 # Rows that come later would lie within what is held to be added up, and be in no sum.
 SELECT_BEYOND = (
     "SELECT 1 FROM rollup_state WHERE whole = 0 AND (usage_upto > (SELECT COALESCE(MAX(id), 0) FROM usage)"
@@ -189,11 +190,14 @@ def _steps(kind: _Kind, fresh: str) -> tuple[str, str]:
     return f"INSERT OR IGNORE INTO {kind.names} ({columns}) {names}", _upsert(kind, sums)
 
 
-def add_up(execute: Execute, rows: int) -> bool:
-    """Add up some more rows that were there before their sums; whether all are now. Inside a write transaction."""
-    whole, *upto = execute(SELECT_STATE, {}).fetchone()
+def add_up(execute: Execute, rows: int, at_us: int) -> bool:
+    """Add up some more rows that were there before their sums, then days; whether that is all as of a time.
+
+    Inside a write transaction.
+    """
+    whole, *upto, _ = execute(SELECT_STATE, {}).fetchone()
     if whole:
-        return True
+        return day_shares.add_up_days(execute, at_us, rows)
     reached = []
     for place, (table, number) in enumerate((("usage", "id"), ("call", "rowid"))):
         since = upto[place]
@@ -208,13 +212,14 @@ def add_up(execute: Execute, rows: int) -> bool:
     now = [since if until is None else until for since, until in zip(upto, reached, strict=True)]
     is_whole = reached == [None, None]
     execute(UPDATE_STATE, {"usage": now[0], "call": now[1], "whole": int(is_whole)})
-    return is_whole
+    return is_whole and day_shares.step_of(execute, at_us, rows) is None
 
 
 def begin_anew(execute: Execute) -> None:
     """Forget all sums: they are added up from the rows again."""
-    for table in ("share", "share_key", "rollup", "rollup_key"):
+    for table in ("day_share", "day_key", "share", "share_key", "rollup", "rollup_key"):
         execute(f"DELETE FROM {table}", {})
+    execute(day_shares.UPDATE_UPTO, {"upto": day_shares.NO_DAY})
     execute(UPDATE_STATE, {"usage": 0, "call": 0, "whole": 0})
 
 
@@ -242,9 +247,10 @@ class SumsHeld(NamedTuple):
     beyond: str
 
 
-def checks(whole: bool, usage_upto: int, call_upto: int) -> list[SumsHeld]:
+def checks(whole: bool, usage_upto: int, call_upto: int, days_upto: int) -> list[SumsHeld]:
     """What holds all sums against the rows that they are of, as far as these are added up."""
-    found = []
+    lacking, beyond = day_shares.checks(days_upto)
+    found = [SumsHeld("day_share", day_shares.KEY, (*day_shares.SUMS, *_SPAN), lacking, beyond)]
     for kind in (_SUM, _SHARE):
         fresh = " UNION ALL ".join(
             sql.format(
@@ -256,7 +262,7 @@ def checks(whole: bool, usage_upto: int, call_upto: int) -> list[SumsHeld]:
         of = KEY if kind is _SUM else (*KEY, *DETAIL)
         lacking, beyond = f"SELECT * FROM ({fresh}) f EXCEPT {kept}", f"{kept} EXCEPT SELECT * FROM ({fresh}) f"
         found.append(SumsHeld(kind.table, of, (*kind.sums, *_SPAN), lacking, beyond))
-    return found
+    return found[::-1]
 
 
 # --- read ------------------------------------------------------------------------------------------------------------
@@ -296,28 +302,6 @@ SHARED_BETWEEN = " UNION ALL ".join(
     f"SELECT {', '.join((*KEY, *DETAIL, *SHARES, *_SPAN))} FROM ({sql.format(usage=_BETWEEN, call=_BETWEEN)}) f"
     for sql in _SHARE.fresh
 )
-Span = tuple[int, int]
-
-
-def parted(from_us: int, until_us: int) -> tuple[Span | None, list[Span]]:
-    """A span as the whole quarters in it, by their numbers, and the moments at its ends that lie beyond them.
-
-    >>> parted(0, QUARTER_US * 2 + 5)
-    ((0, 2), [(1800000000, 1800000005)])
-    """
-    first, end = -(-from_us // QUARTER_US), until_us // QUARTER_US
-    if first >= end:
-        return None, [(from_us, until_us)]
-    ends = [(from_us, first * QUARTER_US), (end * QUARTER_US, until_us)]
-    return (first, end), [(since, until) for since, until in ends if since < until]
-
-
-class RollupReads(Statements):
-    """Whether sums can be read; a part of every reader."""
-
-    def has_rollups(self) -> bool:
-        """Whether everything that is on record is added up."""
-        return bool(self._execute(SELECT_STATE, {}).fetchone()[0])
 
 
 # --- kept ------------------------------------------------------------------------------------------------------------
@@ -369,7 +353,10 @@ class RolledTables(SqlTables):
         # What each tool of several has, which no sum of theirs tells.
         self._apart: dict[Key, list[list[int]]] = {}
         self._taken: set[Key] = set()
+        # Of these what was taken is not in the sum of another session, quarter or quality of that day either.
+        self._left: set[Key] = set()
         self._state: tuple[bool, int, int] | None = None
+        self._days, self._days_upto = DayShares(execute, execute_many), day_shares.NO_DAY
 
     def insert(self, tenant: str, table: str, row: Row) -> None:
         """Keep a row, and count what it adds."""
@@ -393,6 +380,8 @@ class RolledTables(SqlTables):
             # What stays where it was, only with other amounts, leaves the times of its sum as they are.
             if was is not None and (was != now or before["at_us"] != after["at_us"]):
                 self._taken.add(was)
+                if now is None or before["at_us"] != after["at_us"] or _of_day(was) != _of_day(now):
+                    self._left.add(was)
 
     def delete(self, tenant: str, table: str, row: Row) -> None:
         """Delete a row, and count it no more."""
@@ -403,13 +392,14 @@ class RolledTables(SqlTables):
             self._state = None
         if before is not None and (key := self._count(tenant, table, before, -1)) is not None:
             self._taken.add(key)
+            self._left.add(key)
 
     def write_sums(self) -> None:
         """Write what the rows of an event have added and taken."""
         if not self._added:
             return
-        added, apart, taken = self._added, self._apart, self._taken
-        self._added, self._apart, self._taken = {}, {}, set()
+        added, apart, taken, left = self._added, self._apart, self._taken, self._left
+        self._added, self._apart, self._taken, self._left = {}, {}, set(), set()
         sums: dict[Key, list[int]] = {}
         shares: dict[Key, list[int]] = {}
         for key, counted in added.items():
@@ -435,12 +425,14 @@ class RolledTables(SqlTables):
                 self._settle_taken(_SUM, sum_of, ids[sum_of[:-1]])
             for share_of in {name for key in taken for name, _ in _shares_of(key, added[key], apart.get(key))}:
                 self._settle_taken(_SHARE, share_of, named[share_of])
+        gone = [name for key in left for name, _ in _shares_of(key, added[key], apart.get(key))]
+        self._days.write(shares, gone, self._days_upto)
 
     def _is_whole(self) -> bool:
         return (self._state or self._read_state())[0]
 
     def _read_state(self) -> tuple[bool, int, int]:
-        whole, usage_upto, call_upto = self._execute(SELECT_STATE, {}).fetchone()
+        whole, usage_upto, call_upto, self._days_upto = self._execute(SELECT_STATE, {}).fetchone()
         self._state = bool(whole), usage_upto, call_upto
         return self._state
 
@@ -550,6 +542,12 @@ def _of_usage(tenant: str, row: Row) -> Key:
         int(kind is not None or get("agent_id") is not None), kind or "", get("skill") or "", get("branch") or "",
         int(row["quality"] == "final"), () if served is None else _tools(served),
     )  # fmt: skip
+
+
+def _of_day(key: Key) -> Key:
+    """What makes a response part of the sums of its day: but for its client's session, its quarter and its quality."""
+    at = _DETAIL_AT
+    return (*key[:3], *key[4 : at - 1], key[at - 1] // day_shares.QUARTERS_A_DAY, *key[at : at + 4], key[-1])
 
 
 def _tools(served: str) -> tuple[tuple[str, str], ...]:

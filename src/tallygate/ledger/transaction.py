@@ -480,8 +480,8 @@ class StoreTx(StoreReader, UsageWrites, CheckWrites, AttestWrites, PlanWrites, A
         return self.newest
 
     def add_up(self, rows: int) -> bool:
-        """Add up so many more rows that were there before their sums; whether all are now."""
-        return add_up(self._execute, rows)
+        """Add up so many more rows that were there before their sums; whether that is all."""
+        return add_up(self._execute, rows, self.at_us)
 
     def is_queued(self, session_id: str) -> bool:
         return self._one(SELECT_QUEUED, session_id=session_id) is not None

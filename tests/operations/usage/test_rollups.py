@@ -18,6 +18,7 @@ from tallygate.core.attribution import Served, together
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import TallygateError
 from tallygate.core.usage import ObservedUsage, Quality
+from tallygate.ledger import day_shares
 from tallygate.ledger.audit.rebuild import rebuild
 from tallygate.ledger.rollups import begin_anew
 from tallygate.ledger.transaction import StoreReader
@@ -28,6 +29,7 @@ from tallygate.operations.usage.ingest import FileReading, ingest, link_session
 from tallygate.operations.views.usage import UsageWanted, list_usage
 from tallygate.reports.usage import ALWAYS_US, By
 
+DAY = 24 * 60 * MINUTE
 ZONES = ["UTC", "Asia/Kathmandu", "Australia/Eucla", "America/St_Johns", "Europe/Amsterdam", "Africa/Monrovia"]
 
 
@@ -43,11 +45,28 @@ WHOM = st.fixed_dictionaries(
     },
 )
 
+POUNDS = {"currency": "GBP", "usd_nanos": 1_200_000_000, "rate_day": "2026-01-02"}
+
 
 def response(world, key, output, *, minutes=0, session="c1", **options):
     at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=world.clock.at_us, minutes=minutes)
     told = {"client": "claude_code", "model": "dear", "rule": Rule.CLAUDE_RESPONSE, "project": "/home/me/p", **options}
     return ObservedUsage(session=session, response_key=key, at=at, tokens=Tokens(10, 5, 3, 2, output), **told)
+
+
+@pytest.fixture(autouse=True)
+def _days_are_added_up_however_few_they_are(monkeypatch):
+    monkeypatch.setattr(day_shares, "WORTH", 0)
+
+
+def add_up(world, rows=50):
+    """What a sync does with the days that are over; whether any are added up now."""
+    is_whole = False
+    while not is_whole:
+        with world.ledger.writing() as tx:
+            is_whole = tx.add_up(rows)
+    with world.ledger.reading() as reader:
+        return reader.days_upto() > 0
 
 
 def take(world, *rows):
@@ -70,14 +89,17 @@ def listed(world, by, zone="UTC", **wanted):
 def done(world, data, keys):
     """One thing that may happen, in the order and as often as the test draws it."""
     what = data.draw(
-        st.sampled_from(["take", "take", "telemetry", "call", "report", "void", "link", "correct", "wait"])
+        st.sampled_from(["take", "take", "telemetry", "call", "report", "void", "link", "correct", "wait", "days"])
     )
     key = data.draw(st.sampled_from(["r1", "r2", "r3", "r4"]))
     session = data.draw(st.sampled_from(["c1", "c2"]))
     request = f"req-{key}"
     if what == "take":
         quality = data.draw(st.sampled_from([Quality.PARTIAL, Quality.FINAL]))
-        output, minutes = data.draw(st.integers(1, 50)), data.draw(st.integers(-40, 40))
+        output, minutes = (
+            data.draw(st.integers(1, 50)),
+            data.draw(st.integers(-40, 40) | st.sampled_from([-1500, -2900, -4400])),
+        )
         options = {"project": data.draw(st.sampled_from(["/home/me/p", "/home/me/q", None]))}
         options |= {"request_id": request, "estimated_output": data.draw(st.sampled_from([None, 60]))}
         options |= data.draw(WHOM)
@@ -85,7 +107,8 @@ def done(world, data, keys):
     elif what == "telemetry":
         take(world, response(world, f"told-{key}", 5, session=session, rule=Rule.CLAUDE_TELEMETRY, request_id=request))
     elif what == "call":
-        opened = world.start("1000", client=data.draw(st.sampled_from(["claude-code", "other"])))
+        own = data.draw(st.sampled_from([{}, POUNDS]))
+        opened = world.start("1000", client=data.draw(st.sampled_from(["claude-code", "other"])), **own)
         asked = world.ask(opened, data.draw(st.integers(1, 90)))
         keys.append((opened, asked.call_id))
     elif what in ("report", "void", "link") and keys:
@@ -105,6 +128,9 @@ def done(world, data, keys):
         if known:
             whose = data.draw(st.sampled_from([each.row.response_key for each in known]))
             correct_usage(world.rt, whose, {"output": 1}, model=None, reason="it is so", authority=the_user("me"))
+    elif what == "days":
+        world.clock.forward(data.draw(st.integers(1, 3)) * DAY)
+        add_up(world, 2)
     else:
         world.clock.forward(data.draw(st.integers(1, 30)) * MINUTE)
 
@@ -159,6 +185,50 @@ def test_a_response_s_cost_goes_in_equal_parts_to_the_tools_it_served_and_the_re
     assert (("(subagent)", "(rest)")) in shares_of(world, By.AGENT, also=By.TOOL)
 
 
+def test_a_day_of_which_something_is_taken_says_when_the_rest_of_it_was(world):
+    world.clock.forward(3 * DAY + 900 * MINUTE)
+    told = {"rule": Rule.CLAUDE_TELEMETRY}
+    ends = {}
+    for number, minutes in enumerate((-60, -30, 0)):
+        take(world, response(world, f"t{number}", 4, minutes=minutes, request_id=f"q{number}", **told))
+    world.clock.forward(3 * DAY)
+    assert add_up(world)
+    past_us = world.clock.at_us - 3 * DAY
+    # Its client's record tells of one in the place of what was told before, and of which branch it was.
+    for number, minutes in ((2, 0), (0, -60)):
+        take(
+            world,
+            response(
+                world, f"r{number}", 4, minutes=minutes - 3 * DAY // MINUTE, request_id=f"q{number}", branch="main"
+            ),
+        )
+        assert not world.problems()
+        fast, slow = listed(world, By.BRANCH)
+        assert fast.lines == slow.lines
+        ends[number] = {line.key[0]: (line.whole.first_us, line.whole.last_us) for line in fast.lines}
+    assert ends[2]["(rest)"] == (past_us - 60 * MINUTE, past_us - 30 * MINUTE)
+    assert ends[0]["(rest)"] == (past_us - 30 * MINUTE,) * 2
+
+
+def test_what_sessions_in_another_currency_spent_is_told_in_it_by_whoever_it_was_made_for(world):
+    for number, options in enumerate((POUNDS, {}, POUNDS | {"usd_nanos": 1_300_000_000})):
+        link_session(world.rt, "claude_code", f"c{number}", world.start("9", **options))
+        world.clock.forward(5 * MINUTE)
+        take(world, response(world, f"r{number}", 80, session=f"c{number}", skill="pdf"))
+    began_us = world.clock.at_us
+    world.clock.forward(3 * DAY)
+    assert add_up(world)
+    for number in (0, 2):  # and what is only told once its day is added up
+        minutes = (began_us - world.clock.at_us) // MINUTE
+        take(world, response(world, f"late{number}", 80, session=f"c{number}", skill="pdf", minutes=minutes))
+    assert not world.problems()
+    fast, slow = listed(world, By.SKILL)
+    assert fast.lines == slow.lines
+    [line] = fast.lines
+    assert sorted(rate.usd_nanos for rate in line.own) == [1_200_000_000, 1_300_000_000]
+    assert len(set(line.own.values())) == 1
+
+
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), zone=st.sampled_from(ZONES))
 def test_days_of_every_zone_and_any_span_are_the_same_from_sums_as_from_rows(seed, zone, tmp_path_factory):
@@ -167,7 +237,9 @@ def test_days_of_every_zone_and_any_span_are_the_same_from_sums_as_from_rows(see
     rows = [
         response(world, f"r{number}", chance.randrange(99), minutes=chance.randrange(-90_000, 9_000),
                  session=f"c{chance.randrange(3)}", model=chance.choice(["dear", "cheap", "nobody"]),
-                 project=chance.choice(["/a", "/b", None]))
+                 project=chance.choice(["/a", "/b", None]), branch=chance.choice(["main", "topic"]),
+                 quality=chance.choice([Quality.PARTIAL, Quality.FINAL]),
+                 served=together(chance.sample(TOOLS, chance.randrange(3))))
         for number in range(60)
     ]  # fmt: skip
     # Where days began at no quarter of an hour: Monrovia was 44 minutes and a half behind until 1972.
@@ -175,12 +247,15 @@ def test_days_of_every_zone_and_any_span_are_the_same_from_sums_as_from_rows(see
         response(world, f"old{number}", 7, minutes=-29_300_000 + chance.randrange(-4_000, 4_000))
         for number in range(20)
     ]
-    take(world, *rows)
+    take(world, *rows[: seed % 80])
+    world.clock.forward(seed % 8 * DAY)
+    add_up(world)
+    take(world, *rows[seed % 80 :])
     ends = sorted(chance.randrange(-2_000, 200) * 60_000_000 * 7 + chance.randrange(10**6) for _ in range(2))
     spans = [{}, {"from_us": world.clock.at_us + ends[0], "until_us": world.clock.at_us + ends[1]}]
     for span in spans:
-        for by in (By.DAY, By.WEEK, By.MODEL):
-            fast, slow = listed(world, by, zone, **span)
+        for by, also in ((By.DAY, None), (By.WEEK, None), (By.MODEL, None), (By.TOOL, None), (By.TOOL, By.BRANCH)):
+            fast, slow = listed(world, by, zone, also=also, **span)
             assert (fast.lines, fast.total) == (slow.lines, slow.total)
     world.ledger.close()
 
@@ -211,6 +286,11 @@ EDITS = {
     "a dearer share": "UPDATE share SET cost_nanos = cost_nanos + 1",
     "a share of another tool": "UPDATE share_key SET tool = 'Bash'",
     "a share is gone": "DELETE FROM share",
+    "a dearer day": "UPDATE day_share SET cost_nanos = cost_nanos + 1",
+    "another day": "UPDATE day_share SET day = day - 1",
+    "a day is gone": "DELETE FROM day_share",
+    "a day of another branch": "UPDATE day_key SET branch = 'main'",
+    "days held to be further than they are": "UPDATE rollup_state SET days_upto = 100000; DELETE FROM day_share",
 }
 
 
@@ -218,18 +298,20 @@ EDITS = {
 def test_a_sum_that_was_changed_by_hand_is_named_and_made_again(tmp_path, edit):
     world = make_world(tmp_path)
     take(world, response(world, "r1", 4))
+    world.clock.forward(4 * DAY)
+    assert add_up(world)
     assert not world.problems()
     with closing(sqlite3.connect(world.ledger.path)) as by_hand:
-        by_hand.execute(EDITS[edit])
-        by_hand.commit()
-    assert any(each.where.startswith(("rollup", "share")) for each in world.problems())
+        by_hand.executescript(EDITS[edit])
+    assert any(each.where.startswith(("rollup", "share", "day_share")) for each in world.problems())
     world.ledger.close()
     assert rebuild(world.ledger.path, at_us=world.clock.at_us, lock_timeout_ms=200) is not None
     again = make_world(world.folder)
     assert not again.problems()
-    fast, slow = listed(again, By.MODEL)
-    assert fast.lines == slow.lines
-    assert fast.lines
+    for by in (By.MODEL, By.BRANCH):
+        fast, slow = listed(again, by)
+        assert fast.lines == slow.lines
+        assert fast.lines
     again.ledger.close()
 
 
@@ -245,7 +327,7 @@ def test_a_ledger_of_before_is_added_up_in_steps_while_others_write(data, tmp_pa
     is_whole = False
     while not is_whole:
         with world.ledger.reading() as reader:
-            assert not reader.has_rollups()
+            assert not reader.is_added_up(world.clock.at_us)
         if data.draw(st.booleans()):
             done(world, data, keys)
         assert not world.problems()
@@ -254,8 +336,9 @@ def test_a_ledger_of_before_is_added_up_in_steps_while_others_write(data, tmp_pa
     for _ in range(3):
         done(world, data, keys)
     assert not world.problems()
-    fast, slow = listed(world, By.SESSION)
-    assert fast.lines == slow.lines
+    for by in (By.SESSION, By.TOOL):
+        fast, slow = listed(world, by)
+        assert fast.lines == slow.lines
     world.ledger.close()
 
 

@@ -13,8 +13,9 @@ from typing import Any, Literal, Protocol
 
 from tallygate.core import proof
 from tallygate.core.moments import iso
+from tallygate.ledger.day_shares import QUARTER_US, QUARTERS_A_DAY
 from tallygate.ledger.events import KEYS, apply, call_parts, usage_parts
-from tallygate.ledger.rollups import QUARTER_US, SELECT_BEYOND, SELECT_STATE, SumsHeld, checks
+from tallygate.ledger.rollups import SELECT_BEYOND, SELECT_STATE, SumsHeld, checks
 from tallygate.ledger.rows import COLUMNS
 from tallygate.ledger.shapes import POSTGRES, strange_in
 from tallygate.ledger.sqlite.files import migrations, statements
@@ -568,8 +569,9 @@ def _sums(ledger: AuditableLedger) -> Iterator[AuditFinding]:
 
 def _of_sum(check: SumsHeld, row: tuple[Any, ...]) -> str:
     of = dict(zip(check.of, row[2:], strict=False))
-    told = (of["client"], of["client_session"] or of["session_id"], of["model"], of.get("tool"))
-    return "/".join([f"{check.table} {iso(row[1] * QUARTER_US)}", *(str(each) for each in told if each)])
+    told = (of["client"], of.get("client_session") or of["session_id"], of["model"], of.get("tool"))
+    quarter = row[1] * QUARTERS_A_DAY if check.table == "day_share" else row[1]
+    return "/".join([f"{check.table} {iso(quarter * QUARTER_US)}", *(str(each) for each in told if each)])
 
 
 def _name(table: str, key: Key) -> str:

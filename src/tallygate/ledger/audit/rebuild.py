@@ -117,7 +117,7 @@ def rebuild(path: Path, *, at_us: int, lock_timeout_ms: int) -> Rebuilt | None:
             # touched.
             copy = _quarantined(path, at_us)
             try:
-                rebuilt = _made(copy, new, path)
+                rebuilt = _made(copy, new, path, at_us)
                 _verify(new)
             except BaseException:
                 _remove(copy)  # the ledger itself is as it was
@@ -174,7 +174,7 @@ def _quarantined(path: Path, at_us: int) -> Path:
     return copy
 
 
-def _made(copy: Path, new: Path, path: Path) -> Rebuilt:
+def _made(copy: Path, new: Path, path: Path, at_us: int) -> Rebuilt:
     """Write a new ledger with every event of the copy that stands in an unbroken chain, and the tables they make."""
     _remove(new)
     prepare(new)
@@ -196,7 +196,7 @@ def _made(copy: Path, new: Path, path: Path) -> Rebuilt:
                 if isinstance(touched, int) and touched > chains.last_us:
                     chains.end("the tables tell of later changes, which no event states")
             begin_anew(made.execute)
-            while not add_up(made.execute, SUMMED_AT_ONCE):
+            while not add_up(made.execute, SUMMED_AT_ONCE, at_us):
                 pass
             left_out = _keep_facts(damaged, made, chains)
         except (InvariantBroken, *_NO_ROW, *_NO_EVENT) as error:

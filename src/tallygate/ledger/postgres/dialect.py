@@ -102,7 +102,7 @@ PASSAGES: tuple[tuple[str, str], ...] = (
     ("FROM event WHERE id >= %(seq)s AND tenant", "FROM event WHERE tenant"),
 )
 # Tables whose new row's number is asked for.
-_NUMBERED = re.compile(r"INSERT INTO (event|rollup_key|share_key) \([^)]*\) VALUES \([^?]*\)$")
+_NUMBERED = re.compile(r"INSERT INTO (event|rollup_key|share_key|day_key) \([^)]*\) VALUES \([^?]*\)$")
 
 _KNOWN: dict[str, str] = {}
 

@@ -8,7 +8,9 @@ from tallygate.core.bills.lines import Estimate
 from tallygate.core.model import Call
 from tallygate.core.sums import UsageSum
 from tallygate.ledger import rows
-from tallygate.ledger.rollups import SELECT_OF_CALLS, RollupReads, parted
+from tallygate.ledger.day_shares import parted
+from tallygate.ledger.rolled import RollupReads
+from tallygate.ledger.rollups import SELECT_OF_CALLS
 
 _SPAN = "tenant = :tenant AND at_us >= :from_us AND at_us < :until_us"
 # A call of a session whose responses are read is booked at nothing. The words are those of the index.

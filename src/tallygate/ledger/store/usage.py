@@ -13,10 +13,12 @@ from tallygate.core.model import Call, Session
 from tallygate.core.sums import OF_WHOLE_FILES, ObservedSum, Unread, UnreadFile, UsageFilter, UsageSum
 from tallygate.core.usage import BROKEN_OFF, Rules, served_as
 from tallygate.ledger import rows
+from tallygate.ledger.day_shares import parted
 from tallygate.ledger.port import Anomaly, ServedSum, SpendShare, StoredUsage, Value
+from tallygate.ledger.rolled import RollupReads
 from tallygate.ledger.rollups import SELECT_FOLDERS as ROLLED_FOLDERS
 from tallygate.ledger.rollups import SELECT_MODELS as ROLLED_MODELS
-from tallygate.ledger.rollups import SELECT_OF_USAGE, RollupReads, parted
+from tallygate.ledger.rollups import SELECT_OF_USAGE
 
 _USAGE = rows.USAGE.select("u")
 _SESSION = rows.SESSION.select("s")

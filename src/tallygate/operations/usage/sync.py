@@ -117,9 +117,9 @@ def sync(
 
 
 def add_up(rt: Runtime) -> None:
-    """Add up what was recorded before there were sums, once: from then on no report reads single responses."""
+    """Add up what was recorded before there were sums, and days of the past: reports read no single responses then."""
     with rt.reading() as reader:
-        is_whole = reader.has_rollups()
+        is_whole = reader.is_added_up(rt.services.clock_us())
     while not is_whole:
         with rt.writing() as tx:
             is_whole = tx.add_up(SUMMED_A_COMMIT)

@@ -542,7 +542,8 @@ CREATE TABLE rollup_state (
   one              BIGINT PRIMARY KEY CHECK (one = 1),
   usage_upto       BIGINT NOT NULL,
   call_upto        BIGINT NOT NULL,
-  whole            BIGINT NOT NULL CHECK (whole IN (0, 1))
+  whole            BIGINT NOT NULL CHECK (whole IN (0, 1)),
+  days_upto        BIGINT NOT NULL DEFAULT -1000000
 );
 
 CREATE TABLE alert (
@@ -595,6 +596,52 @@ CREATE TABLE share (
   first_us         BIGINT NOT NULL,
   last_us          BIGINT NOT NULL,
   PRIMARY KEY (tenant, quarter, key)
+);
+
+CREATE TABLE day_key (
+  id               BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  tenant           TEXT COLLATE "C" NOT NULL,
+  booked           BIGINT NOT NULL,
+  client           TEXT COLLATE "C" NOT NULL,
+  session_id       TEXT COLLATE "C" NOT NULL,
+  rate             TEXT COLLATE "C" NOT NULL,
+  folder           TEXT COLLATE "C" NOT NULL,
+  model            TEXT COLLATE "C" NOT NULL,
+  price_id         TEXT COLLATE "C" NOT NULL,
+  subagent         BIGINT NOT NULL,
+  agent            TEXT COLLATE "C" NOT NULL,
+  skill            TEXT COLLATE "C" NOT NULL,
+  branch           TEXT COLLATE "C" NOT NULL,
+  server           TEXT COLLATE "C" NOT NULL,
+  tool             TEXT COLLATE "C" NOT NULL
+);
+
+CREATE UNIQUE INDEX day_key_of ON day_key (tenant, md5(booked::text || E'\x1f' || client || E'\x1f' || session_id || E'\x1f' || rate
+  || E'\x1f' || folder || E'\x1f' || model || E'\x1f' || price_id || E'\x1f' || subagent::text || E'\x1f' || agent
+  || E'\x1f' || skill || E'\x1f' || branch || E'\x1f' || server || E'\x1f' || tool));
+
+CREATE TABLE day_share (
+  tenant           TEXT COLLATE "C" NOT NULL,
+  day              BIGINT NOT NULL,
+  key              BIGINT NOT NULL,
+  responses        BIGINT NOT NULL,
+  served           BIGINT NOT NULL,
+  partial          BIGINT NOT NULL,
+  partial_served   BIGINT NOT NULL,
+  calls            BIGINT NOT NULL,
+  fresh_input      BIGINT NOT NULL,
+  cache_read       BIGINT NOT NULL,
+  cache_write_5m   BIGINT NOT NULL,
+  cache_write_1h   BIGINT NOT NULL,
+  output           BIGINT NOT NULL,
+  reasoning        BIGINT NOT NULL,
+  web_searches     BIGINT NOT NULL,
+  cost_nanos       BIGINT NOT NULL,
+  missing_output   BIGINT NOT NULL,
+  exact_nanos      BIGINT NOT NULL,
+  first_us         BIGINT NOT NULL,
+  last_us          BIGINT NOT NULL,
+  PRIMARY KEY (tenant, day, key)
 );
 
 CREATE INDEX call_not_allowed ON call (tenant, at_us, action) WHERE action <> 'allow';
