@@ -165,6 +165,10 @@ def test_keys_lead_through_rows_and_pages_and_can_be_switched_off(looked):
     tab.keyboard.press("g")
     tab.keyboard.press("s")
     tab.wait_for_url("**/spend*")
+    tab.keyboard.press("?")
+    assert "leaves a field" in tab.inner_text("#keys-all")
+    tab.keyboard.press("Escape")
+    assert not tab.is_visible("text=leaves a field")
     tab.click("#keys-switch")
     tab.keyboard.press("g")
     tab.keyboard.press("n")
@@ -212,6 +216,10 @@ def test_the_browser_verifies_the_ledger_by_itself(looked, axe, proving):
     with world.ledger.reading() as reader:
         assert reader.head().hash.hex() in tab.inner_text("#found-here")
     assert f"Signatures: 3 envelopes by {key.keyid}" in tab.inner_text("#found-here")
+    tab.click("text=Now")
+    assert re.search(r"chain verified by this browser: \d+ events, \d\d:\d\d", tab.inner_text("#verified"))
+    tab.go_back()
+    tab.locator("#verify button").wait_for()
     assert violations(tab, axe) == []
 
 

@@ -165,7 +165,7 @@ def test_plan_windows_stand_with_what_is_left_and_old_ones_not(world):
             resets = told_us + minutes * MINUTE // 2
             tx.save_plan(PlanWindow("codex", "", minutes, used, told_us, resets, PlanSource.TRANSCRIPT))
     with served(world.rt, world.folder) as browser:
-        for page in ("now", "budgets"):
+        for page in ("now", "budgets", "spend"):
             found = browser.get(page).words
             assert "codex plan, weekly; told" in found
             assert "27 %" in found

@@ -271,6 +271,8 @@ def _bottom(look: Look, around: PageAround, frame: Frame | None) -> Element:
             parts.append(h.span["ledger is new · no events yet"])
         parts.append(h.span[f"tallygate {__version__} · prices {prices.source} {prices.version}, {age}"])
         parts.append(h.span(".figures")[f"figures of {when(frame.now_us, frame.now_us, around.zone)}"])
+        verified: list[Node] = ["chain: ", h.a(href=look.href("proof"))["not verified by this browser"]]
+        parts.append(h.span(id="verified")[verified])
         parts.append(h.span(id="live", role="status"))
     else:
         parts.append(h.span[f"tallygate {__version__}"])
@@ -280,29 +282,29 @@ def _bottom(look: Look, around: PageAround, frame: Frame | None) -> Element:
     return h.footer(".bottom")[h.div(".wrap")[parts]]
 
 
+# What each key does; a page's letter is that of page.js, too.
+_LETTERS = {"n": "now", "s": "spend", "e": "sessions", "b": "budgets", "g": "gate", "i": "bills", "p": "proof"}
+_KEYS = (
+    ("j k", "next row, row before"),
+    ("Enter", "opens the row"),
+    ("/", "filter"),
+    ("?", "these keys"),
+    ("Esc", "leaves a field, closes these keys"),
+)
+
+
 def _keys() -> Element:
     """The keys, for whoever has a script that hears them; one button switches them off."""
-    found: list[Node] = []
-    for keys, what in (("g n", "Now"), ("/", "filter"), ("j k", "rows")):
-        found.append(h.span[[[h.kbd[key], " "] for key in keys.split()], what])
-    return h.span(".keys", id="keys", hidden=True)[
-        found,
-        h.span[
-            h.kbd["g"],
-            " ",
-            h.kbd["s"],
-            " ",
-            h.kbd["e"],
-            " ",
-            h.kbd["b"],
-            " ",
-            h.kbd["g"],
-            " ",
-            h.kbd["i"],
-            " ",
-            h.kbd["p"],
-            " pages",
-        ],
+
+    def told(keys: str, what: str) -> Element:
+        return h.span[[[h.kbd[key], " "] for key in keys.split()], what]
+
+    short = [told("g n", "Now"), told("/", "filter"), told("j k", "rows")]
+    every = [told(f"g {letter}", PAGES[page]) for letter, page in _LETTERS.items() if page in PAGES]
+    every += [told(keys, what) for keys, what in _KEYS]
+    return h.div(".keys", id="keys", hidden=True)[
+        short,
+        h.details(id="keys-all")[h.summary[h.kbd["?"], " all keys"], h.ul[[h.li[each] for each in every]]],
         h.button(type="button", id="keys-switch")["keys on"],
     ]
 

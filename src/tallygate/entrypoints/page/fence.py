@@ -62,7 +62,8 @@ def turned_away(scope: Scope, door: PageDoor) -> TurnedAway | None:
     allowed = {door.origin, *(["null"] if opening else [])}
     if any(origin not in allowed for origin in origins) or (method == "POST" and not opening and len(origins) != 1):
         return TurnedAway(HTTPStatus.FORBIDDEN, "this request does not come from this page")
-    if method == "POST" and (found := _unfit(headers, takes_files=path == f"{door.base}{FILES}")) is not None:
+    takes_files = path in {f"{door.base}{FILES}", f"{door.base}demo/{FILES}"}
+    if method == "POST" and (found := _unfit(headers, takes_files=takes_files)) is not None:
         return found
     if opening:
         return None

@@ -16,6 +16,7 @@ from tallygate.entrypoints.page import charts
 from tallygate.entrypoints.page.document import PageAround, document, filter_note
 from tallygate.entrypoints.page.labels import folder_label
 from tallygate.entrypoints.page.look import Look
+from tallygate.entrypoints.page.now import plans
 from tallygate.entrypoints.page.parts import (
     ColumnHead,
     Figure,
@@ -66,6 +67,7 @@ def spend_page(look: Look, around: PageAround, seen: Spend) -> bytes:
                 h.div(".w12")[_how_sure(seen)],
                 [_table(look, seen, by, lines) for by, lines in seen.tables.items()],
                 seen.hours is not None and h.div(".w12")[_hours(seen.hours)],
+                len(seen.plans) > 0 and h.div(".w12")[plans(seen.plans, seen.frame.now_us, around.zone)],
             ],
         ]
     return document(look, around, "Spend", *body, frame=seen.frame, count=told)

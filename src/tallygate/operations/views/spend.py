@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import tzinfo
 
 from tallygate.core.chosen import ALL, Filter, Span, start_us
+from tallygate.core.plan import PlanWindow
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.frame import Frame, frame
-from tallygate.operations.views.now import day_limit, is_window, wanted_of
+from tallygate.operations.views.now import day_limit, is_window, plan_windows, wanted_of
 from tallygate.operations.views.overview import list_budgets
 from tallygate.operations.views.usage import UsageView, list_usage, spent_between
 from tallygate.reports.usage import By, UsageLine, total_of
@@ -42,12 +43,13 @@ class Spend:
     tables: Mapping[By, list[UsageLine]]
     hours: list[list[int]] | None
     day_limit: int | None
+    plans: tuple[PlanWindow, ...]
 
 
 def spend(rt: Runtime, zone: tzinfo, span: Span, chosen: Filter, by: By) -> Spend:
     """What was spent in a span, as of one moment."""
     every = By.MONTH if span.name == ALL or len(span.days) > DAYS_MAX else By.DAY
-    with rt.reading():
+    with rt.reading() as reader:
         around = frame(rt)
         wanted = wanted_of(chosen, span.from_us, span.until_us, every=every)
         listed = list_usage(rt, wanted, by=by, zone=zone, limit=_ALL).lines
@@ -75,6 +77,7 @@ def spend(rt: Runtime, zone: tzinfo, span: Span, chosen: Filter, by: By) -> Spen
             before=earlier,
             tables=tables,
             hours=_hours(rt, zone, span, chosen),
+            plans=plan_windows(reader, around.now_us),
             day_limit=None if limit is None or every is By.MONTH else limit.limit,
         )
 

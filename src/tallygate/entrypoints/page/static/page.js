@@ -26,13 +26,13 @@
   };
   const typing = (at) => at.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName);
   const told = document.getElementById("keys");
-  const turn = document.getElementById("keys-switch");
+  const turn = document.getElementById("keys-switch"), every = document.getElementById("keys-all");
   const show = () => { if (told) { told.hidden = false; turn.textContent = on ? "keys on" : "keys off"; turn.setAttribute("aria-pressed", String(on)); } };
   if (turn) turn.addEventListener("click", () => { on = !on; try { localStorage.setItem("keys", on ? "on" : "off"); } catch { /* as above */ } show(); });
   show();
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    if (event.key === "Escape") { waits = false; if (typing(document.activeElement)) document.activeElement.blur(); return; }
+    if (event.key === "Escape") { waits = false; if (every) every.open = false; if (typing(document.activeElement)) document.activeElement.blur(); return; }
     if (!on || typing(event.target)) return;
     if (waits) { waits = false; if (PAGES[event.key]) { event.preventDefault(); location.href = state(PAGES[event.key]); } return; }
     switch (event.key) {
@@ -40,9 +40,18 @@
       case "j": event.preventDefault(); move(1); break;
       case "k": event.preventDefault(); move(-1); break;
       case "/": event.preventDefault(); document.getElementById("f")?.focus(); break;
-      case "?": event.preventDefault(); told?.scrollIntoView(); turn?.focus(); break;
+      case "?": event.preventDefault(); if (every) { every.open = true; every.querySelector("summary").focus(); every.scrollIntoView(); } break;
     }
   });
+
+  /* what this browser has verified by itself, in this tab */
+  const verified = document.getElementById("verified");
+  window.tellVerified = () => {
+    let said = null;
+    try { said = sessionStorage.getItem("verified"); } catch { /* a browser that keeps nothing */ }
+    if (verified && said) verified.textContent = `chain verified by this browser: ${said}`;
+  };
+  window.tellVerified();
 
   /* live: what changed is fetched as the same page, and only its main part is put in place */
   const live = document.getElementById("live");
