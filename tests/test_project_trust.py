@@ -131,6 +131,7 @@ def test_what_may_loosen_waits_and_what_tightens_counts_at_once(
 def test_every_setting_waits_that_is_not_on_the_list_of_what_may_tighten() -> None:
     tighten = [path for path, each in sections.SCALARS.items() if each.projects_may]
     assert {f"{section}.{key}" for section, key in tighten} == {
+        "loops.mode",
         "policy.budget_mode",
         "policy.on_fault",
         "policy.expire_as",
@@ -170,6 +171,7 @@ LOOSE = {
     "statusline.show": ["today"],
     "statusline.width": 80,
     "cold_cache.say_from": Decimal("0.9"),
+    "loops.mode": "off",
 }
 
 

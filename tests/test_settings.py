@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallygate.core.errors import SettingsError
+from tallygate.core.loops import LoopMode
 from tallygate.core.plan import PlanRule, PlanUnknown
 from tallygate.core.words import BudgetMode, CalibrationMode, ExpireAs, UnknownPrice
 from tallygate.pricing.book import PricingSettings
@@ -193,6 +194,9 @@ width = 80
 [cold_cache]
 say_from = 0.02
 
+[loops]
+mode = "halt"
+
 [unknown_price]
 input_per_thousand = 0.02
 output_per_thousand = 0.08
@@ -261,6 +265,7 @@ def test_every_key_of_a_file_arrives(desk: Desk) -> None:
     assert settings.privacy.task_summaries is Keep.DROP
     assert (settings.statusline.show, settings.statusline.width) == (("left", "month"), 80)
     assert settings.cold_cache.say_from_percent == 2
+    assert settings.loops.mode is LoopMode.HALT
     assert settings.server.resident is ResidentMode.AUTO
     assert settings.usage == UsageSettings(ReadTranscripts.OFF, TelemetryMode.OFF, 50_000)
     assert settings.calibration_micros == {"claude-opus-4.7": 1_250_000}

@@ -462,6 +462,8 @@ def test_every_command_is_documented() -> None:
 # that writes asks an `Authority`: see core/authority.py.
 WRITES_FREELY = {
     "alerts.*": "says whom of a budget was told",
+    "loops._keep": "tells of a loop, or stops one",
+    "loops._allowed": "a person has said so at the client's own question",
     "lock.tell_lost": "tells of a lock that the user has ended already",
     "opening.session_for_client": "opens what a client's session spends",
     "attest.*": "signs what is",

@@ -21,6 +21,7 @@ from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.presence import ServerPresence
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite.database import SqliteLedger
+from tallygate.ledger.turn_files import TurnFiles
 from tallygate.operations.gate.authorize import StatedStep, authorize
 from tallygate.operations.runtime import Runtime, Services, Workspace
 from tallygate.operations.sessions.opening import Opening, start_session
@@ -167,6 +168,7 @@ def make_world(folder: Path, *, clock: Clock | None = None, tokens: Tokens | Non
         new_token=tokens or Tokens(),
         run_log=JsonLinesLog(),
         presence=ServerPresence(folder / "servers"),
+        turns=TurnFiles(folder / "turns", tokens or Tokens()),
     )
     workspace = Workspace(prices=PriceBook(PRICES), policy=Policy(), run_log_path=folder / "runs.jsonl")
     rt = Runtime(services, workspace, by="test")

@@ -36,6 +36,8 @@ from tallygate.ledger.presence import ServerPresence
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.ledger.sqlite.deferred import DeferredLedger
+from tallygate.ledger.turn_files import FOLDER as TURNS_FOLDER
+from tallygate.ledger.turn_files import TurnFiles
 from tallygate.operations.lock_book import LockBook
 from tallygate.operations.runtime import Runtime, Services, Workspace
 from tallygate.operations.worktrees import FolderPlaces as PlacesKnown
@@ -431,6 +433,7 @@ def runtime_of(
         locks=LockBook(None if settings.lock is None else settings.lock.public),
         pause_us=pause_us,
         steady_us=steady_us,
+        turns=TurnFiles(paths.database.parent / TURNS_FOLDER, new_token),
     )
     workspace = Workspace(
         prices=PriceBook(
@@ -465,6 +468,7 @@ def runtime_of(
         status_show=settings.statusline.show,
         status_width=settings.statusline.width,
         cold_from_percent=settings.cold_cache.say_from_percent,
+        loops=settings.loops.mode,
         rule_written_us=partial(written_us, paths),
         session_limit_nanos=settings.session_budget.limit,
         session_mode=settings.session_budget.mode.value,

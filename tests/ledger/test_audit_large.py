@@ -85,11 +85,16 @@ def history(tmp_path_factory):
             "actor": "a", "reason": "r", "inside": "i", "beneath": "b",
         }  # fmt: skip
         odd = {"session_id": session, "call_id": "c", "kind": "far_below", "told": "t", "seen_us": 1}
+        loop = {
+            "session_id": session, "at_us": 1, "kind": "stale", "stage": "warned", "tool": "t", "times": 5, "calls": 5,
+            "number": 5, "agent_id": "a", "cost_nanos": 1, "allowed_us": 1, "wrong_us": 1,
+        }  # fmt: skip
         learned += (
             ("usage_anomaly", anomaly),
             ("limit_change", limit_change),
             ("call_anomaly", odd),
             ("worktree", {"top": "/w", "repository": "/r"}),
+            ("loop", loop),
         )
         tx.append("corrected", [Insert(table, row) for table, row in learned], by="t")
     for number in range(40):

@@ -42,6 +42,8 @@ class Loosening(StrEnum):
     PRICES_RESET = "prices reset"
     USAGE_CORRECT = "usage correct"
     DASHBOARD = "dashboard"
+    LOOP_ALLOW = "loop allow"
+    LOOP_WRONG = "loop wrong"
 
 
 # What changes the files of clients: those are the user's, whatever ledger a variable leads such a command to.
@@ -72,6 +74,7 @@ FREE: Mapping[str, str] = {
     "import-l6e": "adds what was spent",
     "keys export": "reads",
     "keys show": "makes a key where there is none",
+    "loop list": "reads",
     "on": "stops again what is over a limit",
     "prices": "reads",
     "report": "reads",

@@ -10,6 +10,7 @@ from enum import StrEnum
 from tallygate.core.attribution import MadeFor, label, served_by, servers_meant
 from tallygate.core.costing import Tokens
 from tallygate.core.guard.fence import Reach
+from tallygate.core.likeness import ToolRun
 from tallygate.core.values import value
 
 # --- hooks -----------------------------------------------------------------------------------------------------------
@@ -127,7 +128,9 @@ class HookEvent:
     `confirms` is a second question for a tool that was asked for already; of a `confirmed` tool there will be one.
     `key_of_response` says that `key` is the same for all tools of one response. A `held` tool was refused before, and
     waits: it is asked about again. `starts_type` is the kind of subagent that a tool is to start, `skill` the skill
-    that it is to use, and `server` whose it is, where its name alone does not tell. `facts` are those of its client,
+    that it is to use, and `server` whose it is, where its name alone does not tell. `runs` are the tools that are
+    through, each with what it was given and gave, or the one that is about to run: looked at, and never kept. A prompt
+    is `by_machine` that no person has written. `facts` are those of its client,
     set by whoever hands the event on, and not by what reads a client's words, so that none can forget them.
     """
 
@@ -160,6 +163,8 @@ class HookEvent:
     starts_type: str | None = None
     skill: str | None = None
     server: str | None = None
+    runs: tuple[ToolRun, ...] = field(default=(), compare=False, repr=False)
+    by_machine: bool = False
     facts: HookFacts = field(default=NOBODYS, compare=False, repr=False)
 
     @property
@@ -231,7 +236,8 @@ class HookAnswer:
     back for `held_s` seconds. `last` is said in place of the message where the run is ended. At a session's end
     `parting` is why it was stopped, and `ends` that its run was ended for that. `beside` is said on a client's stderr
     where nobody sits before it and would see the message; it ends nothing. `alone` is said there in place of the
-    message: it names no key to press.
+    message: it names no key to press. `asks` is the question that a person is asked in place of the refusal, where the
+    client can ask one.
     """
 
     verdict: HookVerdict = HookVerdict.GO_ON
@@ -246,6 +252,7 @@ class HookAnswer:
     last: str | None = None
     beside: str | None = None
     alone: str | None = None
+    asks: str | None = None
 
     @property
     def stops(self) -> bool:

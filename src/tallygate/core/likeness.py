@@ -219,6 +219,15 @@ def text_of(gave: Any) -> str:
     return "" if gave is None else _plain(gave)
 
 
+# What stands in place of a result where a tool was refused: our own words, or that a person did not want it.
+_KEPT_BACK = re.compile(r"\W{0,40}Tallygate: |.{0,200}user (?:doesn't|does not|did not|didn't) want to", re.DOTALL)
+
+
+def was_kept_back(run: ToolRun) -> bool:
+    """Whether a tool did not run, by what its client says instead of a result: a person or the gate kept it back."""
+    return _KEPT_BACK.match(text_of(run.gave)[:ENDS_CHARS]) is not None
+
+
 _HEX = r"(?:0x[0-9a-f]+|(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{7,})"
 _CHANGING = re.compile(
     r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d)\b)?)?"  # a date

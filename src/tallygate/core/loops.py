@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from tallygate.core.likeness import Likeness, RunKind
-from tallygate.core.money import format_amount
+from tallygate.core.moments import iso
+from tallygate.core.money import exact_number, format_amount
 from tallygate.core.text import plural
 from tallygate.core.values import value
 
@@ -69,6 +71,62 @@ class Loop:
 
 
 @value(frozen=True, slots=True)
+class SeenLoop:
+    """A loop as the ledger keeps it: `number` is the call of its turn at which it was seen, `tool` that call's tool.
+
+    `allowed_us` is when a person let it go on, `wrong_us` when one said that it was none.
+    """
+
+    session_id: str
+    at_us: int
+    kind: LoopKind
+    stage: LoopStage
+    tool: str
+    times: int
+    calls: int
+    number: int
+    agent_id: str | None = None
+    cost_nanos: int | None = None
+    allowed_us: int | None = None
+    wrong_us: int | None = None
+
+    @property
+    def told(self) -> str:
+        """What was seen, in one sentence; of the call itself only its tool is known."""
+        is_loop = self.stage is not LoopStage.WARNED
+        loop = Loop(self.kind, is_loop, self.times, self.calls, self.number, 0, self.tool, "")
+        return told(loop, None, self.cost_nanos)
+
+    @property
+    def done(self) -> str:
+        """What was done about it, in a few words."""
+        done = {
+            LoopStage.WARNED: "the model was warned",
+            LoopStage.REACHED: "let go on, as loops only warn",
+            LoopStage.STOPPED: "the next call was stopped",
+        }[self.stage]
+        done += "" if self.allowed_us is None else "; you let it go on"
+        return done if self.wrong_us is None else f"{done}; you said that it was none"
+
+    def stated(self) -> dict[str, object]:
+        """The same for programs."""
+        return {
+            "session_id": self.session_id,
+            "at": iso(self.at_us),
+            "kind": self.kind.value,
+            "stage": self.stage.value,
+            "tool": self.tool,
+            "times": self.times,
+            "calls": self.calls,
+            "at_call": self.number,
+            "agent_id": self.agent_id,
+            "cost_usd": exact_number(self.cost_nanos),
+            "allowed_at": None if self.allowed_us is None else iso(self.allowed_us),
+            "wrong_at": None if self.wrong_us is None else iso(self.wrong_us),
+        }
+
+
+@value(frozen=True, slots=True)
 class Repeated:
     """How often something was seen in a turn, at which call first, and when the call before that was through."""
 
@@ -84,7 +142,8 @@ class AgentTurn:
     `last_us` is when the last call was through, and before the first one when the turn began.
 
     `warned` and `reached` are the calls at which the last warning was given and the last loop was seen; `halted` is the
-    loop that its next call is stopped for. `asked_for` are the calls that a person was asked about.
+    loop that its next call is stopped for, `kept_us` when the last loop was written down, `refused` how many calls were
+    stopped for it. `asked_for` are the calls that a person was asked about.
     """
 
     calls: int = 0
@@ -97,6 +156,8 @@ class AgentTurn:
     warned: int = 0
     reached: int = 0
     halted: Loop | None = None
+    kept_us: int = 0
+    refused: int = 0
     asked_for: tuple[str, ...] = ()
 
 
@@ -250,12 +311,14 @@ def _stated(thread: AgentTurn) -> list[Any]:
         halted = [loop.kind.value, loop.times, loop.calls, loop.number, loop.since_us, loop.tool, loop.asked]
     return [
         begun, thread.calls, thread.last_us, thread.stale, thread.stale_first, thread.stale_us,
-        int(thread.after_wait), thread.warned, thread.reached, halted, list(thread.asked_for), seen,
+        int(thread.after_wait), thread.warned, thread.reached, halted, thread.kept_us, thread.refused,
+        list(thread.asked_for), seen,
     ]  # fmt: skip
 
 
 def _read(kept: list[Any]) -> AgentTurn:
-    begun, calls, last_us, stale, first, stale_us, after_wait, warned, reached_at, halted, asked_for, seen = kept
+    begun, calls, last_us, stale, first, stale_us, after_wait, warned, reached_at, halted, *more = kept
+    kept_us, refused, asked_for, seen = more
     loop = None
     if halted is not None:
         kind, times, of_calls, number, since_us, tool, asked = halted
@@ -271,5 +334,21 @@ def _read(kept: list[Any]) -> AgentTurn:
         int(warned),
         int(reached_at),
         loop,
+        int(kept_us),
+        int(refused),
         tuple(map(str, asked_for)),
     )
+
+
+class TurnText(Protocol):
+    """What is kept of a turn, to be read and set."""
+
+    text: str
+
+
+class TurnKeeper(Protocol):
+    """Where counts and digests of a client's session are kept while its turn lasts, and the key of the digests."""
+
+    def key(self) -> bytes | None: ...
+    def turn(self, client: str, session: str) -> AbstractContextManager[TurnText | None]: ...
+    def forget(self, client: str, session: str) -> None: ...

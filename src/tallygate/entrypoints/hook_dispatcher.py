@@ -156,8 +156,8 @@ class HookDispatcher:
         if sender.guest:
             runtime = replace(runtime, server_id=None)
         answer = answer_hook(runtime, event, self.prompts)
-        if answer.alone is not None and not sender.guest and _nobody_sits(hooks.client, runtime):
-            answer = replace(answer, message=answer.alone)
+        if (answer.alone or answer.asks) and not sender.guest and _nobody_sits(hooks.client, runtime):
+            answer = replace(answer, message=answer.alone or answer.message, asks=None)
         # Commands run in the shell of who works there, which may be another than that of this server's own client.
         program = _program(runtime) if answer.message or answer.parting else ""
         if answer.message is not None:

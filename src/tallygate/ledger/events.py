@@ -25,6 +25,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "price_list": ("list_id",),
     "call_anomaly": ("session_id", "call_id", "kind"),
     "worktree": ("top",),
+    "loop": ("session_id", "at_us"),
 }
 
 Row = Mapping[str, Any]

@@ -11,6 +11,7 @@ from tallygate.core.attribution import Served
 from tallygate.core.costing import Tokens
 from tallygate.core.gate.lifecycle import CallAnomaly
 from tallygate.core.learning.calibration import Sample, SampleKey
+from tallygate.core.loops import SeenLoop
 from tallygate.core.model import Budget, Call, Hold, LimitChange, Session
 from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.core.statements import Bill, BillLine, identity_digest
@@ -203,6 +204,7 @@ BILL_LINE = Layout(
     workspace=Form(lambda each: _name(each.workspace)),
 )
 LIMIT_CHANGE = Layout(LimitChange)
+LOOP = Layout(SeenLoop)
 USAGE_ANOMALY = Layout(Anomaly)
 CALL_ANOMALY = Layout(CallAnomaly)
 _KEY, _SAMPLE, _TOKENS = Layout(SampleKey), Layout(Sample), Layout(Tokens)
@@ -226,6 +228,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "price_list": ("tenant", "list_id", "stated"),
     "call_anomaly": CALL_ANOMALY.in_table,
     "worktree": ("tenant", "top", "repository"),
+    "loop": LOOP.in_table,
 }
 
 to_session, from_session = SESSION.value, SESSION.row

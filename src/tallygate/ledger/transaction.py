@@ -24,6 +24,7 @@ from tallygate.ledger.store.bills import BillReads
 from tallygate.ledger.store.checks import CheckReads, CheckWrites
 from tallygate.ledger.store.decisions import DecisionReads
 from tallygate.ledger.store.learning import SELECT_LEVELS, SELECT_STATE, CalibrationReads, as_levels
+from tallygate.ledger.store.loops import LoopReads
 from tallygate.ledger.store.plan import PlanReads, PlanWrites
 from tallygate.ledger.store.proof import NEWEST_LOCK, AttestReads, AttestWrites, LockReads
 from tallygate.ledger.store.sessions import LimitReads, ReportReads, TenantReads
@@ -196,6 +197,7 @@ class StoreReader(
     ReportReads,
     PlanReads,
     AlertReads,
+    LoopReads,
 ):
     """Reads of one tenant's rows, through any database that takes `:named` parameters."""
 

@@ -31,6 +31,7 @@ from tallygate.core.hooks import (
     Moment,
     foreign_text,
 )
+from tallygate.core.loops import LoopMode
 from tallygate.core.model import NO_REASON, Budget, Session
 from tallygate.core.moments import MINUTE_US
 from tallygate.core.money import format_amount
@@ -39,6 +40,7 @@ from tallygate.core.turns import is_worth_saying, turn_told
 from tallygate.core.typed import typed_amount
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason
 from tallygate.ledger.port import Reader
+from tallygate.operations import loops
 from tallygate.operations.budgets import change
 from tallygate.operations.budgets.applicable import budgets_now
 from tallygate.operations.budgets.figures import has_begun_work, let_through_over
@@ -269,7 +271,7 @@ def answer_hook(rt: Runtime, event: HookEvent, prompts: Prompts | None = None) -
             _keep(rt.caches.tool_owners, tool_use_id, (event.client, event.client_session))
     prompts.notice(event)
     try:
-        answered = _answered(rt, event, prompts)
+        answered = _with_loops(rt, event, _answered(rt, event, prompts))
         prompts.works(event)
         if event.moment is Moment.TOOL and not answered.stops:
             answered = _kept_off(rt, event) or answered
@@ -303,6 +305,30 @@ def _told_of(rt: Runtime, event: HookEvent, fault: LedgerUnavailable) -> HookAns
     ):
         return told
     return replace(told, parting=f"Tallygate: {fault_message(fault.message, fault.hint)}", ends=rt.workspace.interrupts)
+
+
+def _with_loops(rt: Runtime, event: HookEvent, answered: HookAnswer) -> HookAnswer:
+    """An answer with what is to be said or stopped because an agent goes round in circles."""
+    if event.moment is Moment.PROMPT and event.agent_id is None:
+        loops.turn_begins(rt, event)
+    elif event.moment is Moment.AGENT_END:
+        loops.agent_ends(rt, event)
+    elif event.moment is Moment.SESSION_END:
+        said = loops.session_ends(rt, event)
+        if said is not None and answered.parting is None and event.is_told_at_end:
+            return replace(answered, parting=said, ends=rt.workspace.interrupts)
+    elif event.runs and rt.workspace.loops is not LoopMode.OFF:
+        session = open_session_of(rt, event.client, event.client_session)
+        if event.moment is Moment.TOOL:
+            found = None if answered.stops else loops.before_tool(rt, event, session)
+            if found is not None and found.stops:
+                return found
+            said = None if found is None else found.message
+        else:
+            said = loops.after_tools(rt, event, session)
+        if said is not None:
+            return replace(answered, message="\n".join(filter(None, (answered.message, said))))
+    return answered
 
 
 def _kept_off(rt: Runtime, event: HookEvent) -> HookAnswer | None:

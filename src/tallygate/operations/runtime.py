@@ -31,6 +31,7 @@ from tallygate.core.learning.calibration import (
     StoredSample,
     expect,
 )
+from tallygate.core.loops import LoopMode, TurnKeeper
 from tallygate.core.model import DEFAULT_TENANT, Budget, Policy, Session
 from tallygate.core.places import Place, as_written
 from tallygate.core.plan import PlanRule
@@ -223,7 +224,7 @@ class Services:
     """The program's own parts, the same whatever work is done.
 
     `keys` sign; without any, nothing is attested. `locks` tell which limits the user has signed. `steady_us` is a
-    clock that nobody sets.
+    clock that nobody sets. Without `turns` no loop is seen.
     """
 
     ledger: port.Ledger
@@ -235,6 +236,7 @@ class Services:
     locks: LockBook = field(default_factory=LockBook)
     pause_us: Callable[[int], None] = no_waiting
     steady_us: Callable[[], int] = lambda: 0
+    turns: TurnKeeper | None = None
 
 
 @value(frozen=True, slots=True)
@@ -266,6 +268,7 @@ class Workspace:
     status_show: tuple[str, ...] = ("session", "left", "plan", "context")
     status_width: int = 120
     cold_from_percent: int = 5
+    loops: LoopMode = LoopMode.WARN
     rule_written_us: Callable[[BudgetRule], int | None] = lambda _: None
     session_limit_nanos: int = 5_000_000_000
     session_mode: str = "hard"

@@ -14,6 +14,7 @@ from tallygate.core.authority import Loosening
 from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.lock import Lock
+from tallygate.core.loops import LoopMode
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import MINUTE_US
 from tallygate.core.plan import PlanRule
@@ -369,6 +370,23 @@ class ColdCacheSettings:
     )  # fmt: skip
 
 
+_LOOPS = tuple(LoopMode)
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """What is done where an agent goes round in circles."""
+
+    mode: LoopMode = setting(
+        LoopMode.WARN, "mode", checks.choice(LoopMode), '"halt"',
+        "What is done where an agent fails the same way again and again, or asks what it has asked. `warn`: the model"
+        " is told. `halt`: where it goes on, you are asked, or the next tool is refused until you say `tallygate loop"
+        " allow`. `off`: nothing is looked at.",
+        projects_may=True,
+        tightens=lambda before, now: _LOOPS.index(now) > _LOOPS.index(before),
+    )  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Ladder:
     """Models the user would switch to, dearest first; a client may have its own."""
@@ -417,6 +435,7 @@ class Settings:
     enforcement: EnforcementSettings = EnforcementSettings()
     statusline: StatusLineSettings = StatusLineSettings()
     cold_cache: ColdCacheSettings = ColdCacheSettings()
+    loops: LoopSettings = LoopSettings()
     budgets: tuple[BudgetRule, ...] = ()
     alerts: tuple[AlertRule, ...] = ()
     plan: tuple[PlanRule, ...] = ()

@@ -20,6 +20,7 @@ from tallygate.settings.model import (
     EnforcementSettings,
     Ladder,
     LedgerSettings,
+    LoopSettings,
     Paths,
     PolicySettings,
     PrivacySettings,
@@ -42,6 +43,7 @@ SECTIONS: Mapping[str, Table] = {
     "enforcement": table_of(EnforcementSettings),
     "statusline": table_of(StatusLineSettings),
     "cold_cache": table_of(ColdCacheSettings),
+    "loops": table_of(LoopSettings),
 }
 # Every key with one value of its own, by section and name; those at the top have no section.
 SCALARS: Mapping[tuple[str, str], Setting] = {

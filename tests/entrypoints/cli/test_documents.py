@@ -103,6 +103,7 @@ def asked(small) -> list[tuple[str, list[str]]]:
         ("budget check", [small.worked, "--estimate", "500"]),
         ("why", [small.worked]),
         ("why", [small.call]),
+        ("loop list", []),
         ("status", []),
         ("drift", []),
         ("prices", ["--limit", "3"]),

@@ -193,7 +193,7 @@ _CLIENT = "claude_code"
 # What a tool does not have is empty text.
 TOOL_INPUT = (
     "command", "file_path", "notebook_path", "path", "old_string", "new_string", "replace_all", "content", "cmd",
-    "script", "code", "source", "destination", "subagent_type", "skill",
+    "script", "code", "source", "destination", "subagent_type", "skill", "prompt",
 )  # fmt: skip
 _FIELDS = ("session_id", "prompt_id", "transcript_path", "cwd", "agent_id", "agent_type")
 # Answered by the running server. What an event does not carry arrives as empty text.
@@ -227,8 +227,9 @@ def hook_entry(event: str, command: Mapping[str, Any], *, hard: bool, server: st
     if event == "PreToolUse":
         entry["input"]["tool_input"] = {name: f"${{tool_input.{name}}}" for name in TOOL_INPUT}
     if event == "PostToolBatch":
-        # The batch is known by its first tool; the whole list would bring every result along.
+        # The batch is known by its first tool. What the tools gave back is looked at for loops, and not kept.
         entry["input"]["tool_use_id"] = "${tool_calls.0.tool_use_id}"
+        entry["input"]["tool_calls"] = "${tool_calls}"
     if event == "SessionEnd":
         # By then the server is gone and the hook starts the gate by itself; by default it is cancelled after 1.5 s.
         entry["timeout"] = END_S

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallygate.clients.reading import hooks
+from tallygate.clients.reading.runs import all_through
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
 from tallygate.editing.edits import SERVERS
 
@@ -24,6 +25,8 @@ MOMENTS: Mapping[str, Moment] = {
     "ConfigChange": Moment.SETTINGS_CHANGE,
     "ElicitationResult": Moment.FORM_ANSWERED,
 }
+# What Claude Code writes as a prompt by itself, when a task in the background has ended.
+_NOTICE = "<task-notification"
 _AGENT_TOOLS = frozenset({"Agent", "Task"})
 _BLOCKED = frozenset({"UserPromptSubmit", "PreCompact", "ConfigChange"})
 _TAKES_CONTEXT = frozenset({"SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolBatch", "SubagentStart"})
@@ -38,7 +41,9 @@ def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | Non
         transcript = hooks.file_path(raw, "agent_transcript_path") or transcript
     calls: tuple[str, ...] = ()
     if moment in {Moment.TOOL, Moment.TOOLS_DONE}:
-        calls = hooks.tool_calls_of(raw if moment is Moment.TOOLS_DONE else {"tool_use_id": raw.get("tool_use_id")})
+        # Where the first of a batch is told apart, the others are not looked for in what all of them gave back.
+        told = moment is Moment.TOOL or raw.get("tool_use_id")
+        calls = hooks.tool_calls_of({"tool_use_id": raw.get("tool_use_id")} if told else raw)
     return hooks.event_of(
         CLIENT,
         raw,
@@ -53,6 +58,8 @@ def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | Non
         model=hooks.identifier(raw, "model"),
         transcript=transcript,
         cause=hooks.cause_of(raw, "error" if event == "StopFailure" else "reason"),
+        runs=all_through(raw.get("tool_calls")) if moment is Moment.TOOLS_DONE else (),
+        by_machine=moment is Moment.PROMPT and str(raw.get("prompt") or "").startswith(_NOTICE),
         answered=_form(raw) if moment is Moment.FORM_ANSWERED else None,
         changed_file=hooks.file_path(raw, "file_path") if moment is Moment.SETTINGS_CHANGE else None,
     )
@@ -96,6 +103,8 @@ def _answered(name: str, answer: HookAnswer, message: str) -> hooks.Reply:
     """Always an object: an `mcp_tool` hook that says nothing counts as one that failed."""
     if not answer.stops:
         return hooks.Reply(hooks.context(name, message) if name in _TAKES_CONTEXT else {"systemMessage": message})
+    if name == "PreToolUse" and answer.asks is not None:
+        return hooks.Reply(hooks.question(name, answer.asks))
     if name == "PreToolUse" and answer.tool_only:
         return hooks.Reply(hooks.denial(name, message))
     if name == "PreToolUse":

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, cast
 
 from tallygate.clients.reading.reaching import given_to, reach_of
+from tallygate.clients.reading.runs import about_to_run
 from tallygate.core.attribution import label
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.hooks import HookAnswer, HookEvent, HookVerdict, Moment, SessionOrigin
@@ -127,7 +128,10 @@ def _with_wish(read: Read, moments: Mapping[str, Moment], raw: Mapping[str, Any]
     if event is not None and event.moment is Moment.TOOL:
         given = given_to(raw)
         starts = named_in(given, _KINDS) if event.starts_agent else None
-        return replace(event, reach=reach_of(raw, event.tool), starts_type=starts, skill=_skill(event.tool, given))
+        call_id = event.tool_use_ids[0] if event.tool_use_ids else None
+        runs = about_to_run(raw, event.tool, call_id)
+        skill = _skill(event.tool, given)
+        return replace(event, reach=reach_of(raw, event.tool), starts_type=starts, skill=skill, runs=runs)
     if event is None or event.moment is not Moment.PROMPT or event.agent_id is not None:
         return event
     text = raw.get("prompt")
@@ -266,11 +270,20 @@ def context(name: str, message: str) -> dict[str, Any]:
 
 def denial(name: str, message: str) -> dict[str, Any]:
     """The way of several clients to keep a tool from running."""
+    return _permission(name, "deny", message)
+
+
+def question(name: str, asked: str) -> dict[str, Any]:
+    """The way of several clients to have a person decide on a tool."""
+    return _permission(name, "ask", cleaned_lines(asked, LONGEST_MESSAGE))
+
+
+def _permission(name: str, decision: str, why: str) -> dict[str, Any]:
     return {
         "hookSpecificOutput": {
             "hookEventName": name,
-            "permissionDecision": "deny",
-            "permissionDecisionReason": message,
+            "permissionDecision": decision,
+            "permissionDecisionReason": why,
         },
     }
 

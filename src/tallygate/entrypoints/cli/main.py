@@ -30,6 +30,7 @@ COMMANDS = {
         "history": "history:history",
         "why": "why:why",
         "budget": "budget:budget",
+        "loop": "loop:loop",
         "off": "switch:off",
         "on": "switch:on",
         "export": "export:export",

@@ -17,7 +17,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA public TO tallygate_writer, tallygate_reade
 -- What happened is added to and stays as it is.
 GRANT INSERT ON event, price, price_list, limit_change, signing_key, worktree, call_anomaly TO tallygate_writer;
 -- What follows from it goes along with it.
-GRANT INSERT, UPDATE ON session, budget, session_budget, call, client_session, usage_anomaly, attestation, bill,
+GRANT INSERT, UPDATE ON session, budget, session_budget, call, loop, client_session, usage_anomaly, attestation, bill,
   bill_line, calibration_start, run_log_queue, session_check, transcript_file, alert, proof, rollup_key, share_key,
   day_key TO tallygate_writer;
 GRANT INSERT, UPDATE, DELETE ON usage, calibration_sample, calibration_factor, rollup, share, day_share, unread_file,
