@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tallygate.core.gate.answers import DecidingBudget
-from tallygate.core.gate.verdict import HaltDoubt, HaltVerdict, judge_halt
+from tallygate.core.gate.verdict import HaltDoubt, HaltVerdict, halts_again, judge_halt
 from tallygate.core.model import HOOK_KEY, Call, LimitChange
 from tallygate.core.words import Action, ActorType, CallState, Reason
 
@@ -90,3 +90,26 @@ def test_every_halt_has_one_verdict(available, cost, raised):
     )
     assert (found.verdict is HaltVerdict.UNKNOWN) == (not raised) == (found.doubt is not None)
     assert (found.verdict is HaltVerdict.FALSE) == (raised and cost <= available)
+
+
+AGAIN = [
+    judge(after=[replace(RUN, booked_nanos=80)]),  # false: there were 100
+    judge(after=[replace(RUN, booked_nanos=130)]),  # right
+    judge(after=[]),  # nobody went on
+]
+
+
+@pytest.mark.parametrize(
+    ("needed", "told"),
+    [
+        # let through, that fitted, that did not, over by, not known
+        ([101, 101, 101], (0, 0, 0, 0, 0)),
+        ([100, 101, 101], (1, 1, 0, 0, 0)),
+        ([101, 100, 101], (1, 0, 1, 30, 0)),
+        ([1, 1, 1], (3, 1, 1, 30, 1)),
+    ],
+)
+def test_another_gate_lets_through_what_needs_no_more_than_there_was(needed, told):
+    found = halts_again(AGAIN, needed)
+    assert (found.let_through, found.fitted, found.over, found.over_nanos, found.unknown) == told
+    assert found.halts == 3

@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from tallygate.core.learning.calibration import LEARNED_AT, CostOrigin, Sample, SampleKey, StoredSample
-from tallygate.core.learning.coverage import quantiles_met
+from tallygate.core.learning.coverage import AskedAgain, needed_again, quantiles_met
 
 
 def samples(actuals):
@@ -35,3 +35,13 @@ def test_a_higher_quantile_covers_no_less_and_would_have_held_no_less():
 def test_what_does_not_count_teaches_all_the_same():
     found = quantiles_met(samples([100] * 40), (80,), lambda each: each.number >= 30)
     assert (found[0].calls, found[0].covered) == (10, 10)
+
+
+def test_a_refused_step_is_asked_about_again_by_what_was_counted_before_it():
+    past = samples([100] * 40 + [100_000] * 40)
+    moments = (past[0].at_us, past[40].at_us, past[-1].at_us + 1)
+    asked = [AskedAgain(past[0].key, at_us, 100, 100) for at_us in moments]
+    none, cheap, dear = needed_again(past, asked, (50, 95))
+    assert none == needed_again([], asked[:1], (50, 95))[0], "what came after it has taught nothing"
+    assert cheap[0] <= cheap[1] < dear[1]
+    assert needed_again(past, asked[::-1], (50, 95)) == [dear, cheap, none], "in the order in which they are given"

@@ -126,3 +126,17 @@ def test_empty_it_names_the_first_step_and_hostile_text_stays_text(world):
         assert "<b>x</b>" not in text
         assert "\u202e" not in text
         assert "<script>alert(1)" in unescape(text)
+
+
+def test_what_another_gate_would_have_done_with_the_halts_is_told_with_what_is_known_of_them(seen):
+    _, browser, _ = seen
+    page = browser.get("gate")
+    rows = {row[0]: row[1:] for row in Tables(page.text).found["What another gate would have done with the halts"][1:]}
+    # Each was said, and needed, $0.50 of $0.40.
+    assert rows["the estimate as said nothing learned on top"] == ["5", "0", "0", "0", "–", "0"]
+    assert rows["what is spent alone halts once nothing is left"] == ["0", "5", "2", "2", "$0.30", "1"]
+    assert [name for name in rows if name.endswith("quantile")] == [f"{n} % quantile" for n in (50, 60, 70, 90, 95)]
+    assert "What a higher quantile would have halted besides is not in the ledger" in page.words
+    for row in rows.values():
+        assert int(row[0]) + int(row[1]) == 5
+        assert int(row[1]) == int(row[2]) + int(row[3]) + int(row[5])

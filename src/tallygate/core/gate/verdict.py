@@ -108,3 +108,41 @@ def is_same_step(halt: Call, run: Call) -> bool:
     if halt.is_model_call or run.is_model_call:
         return halt.is_model_call and run.is_model_call
     return run.tool_name == halt.tool_name
+
+
+# --- another gate ----------------------------------------------------------------------------------------------------
+# What one that needs another amount of the same steps would have done with the halts there were.
+
+
+@dataclass(frozen=True, slots=True)
+class HaltsAgain:
+    """What another gate would have done: of so many halts it would have let through some, and what is known of those.
+
+    `fitted` cost no more than there was, `over` more, by `over_nanos` in all; of the others nobody knows.
+    """
+
+    halts: int
+    let_through: int = 0
+    fitted: int = 0
+    over: int = 0
+    over_nanos: int = 0
+
+    @property
+    def unknown(self) -> int:
+        return self.let_through - self.fitted - self.over
+
+
+def halts_again(halts: Sequence[JudgedHalt], needed: Sequence[int]) -> HaltsAgain:
+    """Held against what each was refused for: a step that needs no more than there was is let through."""
+    let_through = fitted = over = over_nanos = 0
+    for halt, amount in zip(halts, needed, strict=True):
+        available = halt.available
+        if available is None or available < amount:
+            continue
+        let_through += 1
+        if halt.verdict is HaltVerdict.FALSE:
+            fitted += 1
+        elif halt.verdict is HaltVerdict.RIGHT and halt.cost is not None:
+            over += 1
+            over_nanos += halt.cost - available
+    return HaltsAgain(len(halts), let_through, fitted, over, over_nanos)

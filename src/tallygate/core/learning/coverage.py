@@ -42,3 +42,33 @@ def quantiles_met(
             covered[at] += sample.actual_nanos <= told.upper_nanos(percent)
             held[at] += told.needed_nanos(percent)
     return [QuantileMet(percent, covered[at], calls, held[at], cost_nanos) for at, percent in enumerate(percents)]
+
+
+@dataclass(frozen=True, slots=True)
+class AskedAgain:
+    """A step that was refused, as it was asked for: what was said of it, and what its agent's steps had cost."""
+
+    key: SampleKey
+    at_us: int
+    estimate_nanos: int
+    level_nanos: int | None
+
+
+def needed_again(
+    samples: Sequence[StoredSample], asked: Sequence[AskedAgain], percents: Sequence[int]
+) -> list[list[int]]:
+    """What each step would have needed at each quantile, by what calls had taught that were counted before it."""
+    keys: dict[SampleKey, Learner] = defaultdict(Learner)
+    pools: dict[str, Learner] = defaultdict(Learner)
+    found: dict[int, list[int]] = {}
+    past = sorted(samples, key=lambda each: each.at_us)
+    taught = 0
+    for number, each in sorted(enumerate(asked), key=lambda item: item[1].at_us):
+        while taught < len(past) and past[taught].at_us < each.at_us:
+            sample = past[taught]
+            keys[sample.key].add(sample.sample)
+            pools[sample.key.kind].add(sample.sample)
+            taught += 1
+        told = expect(keys[each.key], pools[each.key.kind], each.estimate_nanos, Level.of(each.level_nanos))
+        found[number] = [told.needed_nanos(percent) for percent in percents]
+    return [found[number] for number in range(len(asked))]

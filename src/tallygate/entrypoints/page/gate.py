@@ -78,6 +78,7 @@ def gate_page(look: Look, around: PageAround, seen: GateReview) -> bytes:
                     h.p(".foot")[_RULE],
                 ],
                 h.div(".w6")[_calibration(seen)],
+                len(seen.again) > 0 and h.div(".w12")[_again(seen)],
                 h.div(".w12")[_passed(look, seen, zone)],
             ],
         ]
@@ -393,6 +394,54 @@ def _calibration(seen: GateReview) -> Element:
         h.p(".foot")[told],
         command("tallygate calibrate backtest"),
         note=plural(calls, "call"),
+    )
+
+
+def _again(seen: GateReview) -> Element:
+    """What other gates would have done with the halts there were."""
+    name = "Another quantile or policy"
+    halts = seen.again[0][1].halts
+    rows: list[Row] = []
+    for which, each in seen.again:
+        if which == "said":
+            kind: Node = ["the estimate as said", h.span(".sub")["nothing learned on top"]]
+        elif which == "spent":
+            kind = ["what is spent alone", h.span(".sub")["halts once nothing is left"]]
+        else:
+            kind = [f"{which} %", h.span(".sub")["quantile"]]
+        rows.append(
+            (
+                [
+                    TableCell(kind, names=True),
+                    TableCell(f"{each.halts - each.let_through:,}"),
+                    TableCell(h.b[f"{each.let_through:,}"]),
+                    TableCell(f"{each.fitted:,}"),
+                    TableCell(f"{each.over:,}"),
+                    TableCell(money(each.over_nanos) if each.over else NONE),
+                    TableCell(f"{each.unknown:,}"),
+                ],
+                "",
+            )
+        )
+    heads = [
+        ColumnHead("Instead of what is in force"),
+        ColumnHead("Halts", number=True),
+        ColumnHead("Lets through", number=True),
+        ColumnHead("that fitted", number=True),
+        ColumnHead("that did not", number=True),
+        ColumnHead("over by", number=True),
+        ColumnHead("not known", number=True),
+    ]
+    told = (
+        f"In force is {seen.quantile} %. Each halt that was a matter of dollars is asked about again, by what calls "
+        "that were counted before it had taught. What a higher quantile would have halted besides is not in the "
+        "ledger: what was left is kept for steps that were refused."
+    )
+    return section(
+        name,
+        table("What another gate would have done with the halts", heads, rows),
+        h.p(".foot")[told],
+        note=plural(halts, "halt"),
     )
 
 

@@ -6,19 +6,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 from enum import StrEnum
+from typing import Literal
 
 from tallygate.core.attribution import servers_meant
 from tallygate.core.chosen import Filter, Span
 from tallygate.core.errors import NotFound
 from tallygate.core.gate.answers import DecidingBudget, GateAnswer
 from tallygate.core.gate.rules import BudgetScope
-from tallygate.core.gate.verdict import HaltVerdict, JudgedHalt, judge_halt
+from tallygate.core.gate.verdict import HaltsAgain, HaltVerdict, JudgedHalt, halts_again, judge_halt
 from tallygate.core.learning.calibration import EstimateKind, StoredSample
-from tallygate.core.learning.coverage import QuantileMet, quantiles_met
+from tallygate.core.learning.coverage import AskedAgain, QuantileMet, needed_again, quantiles_met
 from tallygate.core.model import Amount, Budget, Call, Session, in_usd
 from tallygate.core.money import COUNTED
-from tallygate.core.words import Action, ActorType, client_name
+from tallygate.core.words import Action, ActorType, Reason, client_name
 from tallygate.ledger.port import Reader
+from tallygate.operations.learning.estimates import sample_key
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.decision import ExplainedDecision, why
 from tallygate.operations.views.frame import Frame, frame
@@ -45,6 +47,8 @@ _CHANGES_MAX = 1_000
 _ALL = 1_000_000
 ROWS_MAX = 50
 _NOTABLE = 5
+# Another gate: one of another quantile, one that takes each step as it is said, one that looks at what is spent alone.
+OtherGate = int | Literal["said", "spent"]
 QUANTILES = (50, 60, 70, 80, 90, 95)
 
 
@@ -126,6 +130,7 @@ class GateReview:
     passed: tuple[PassedLimit, ...]
     sessions: dict[str, Session]
     quantiles: tuple[QuantileMet, ...]
+    again: tuple[tuple[OtherGate, HaltsAgain], ...]
     quantile: int
     unused: Unused
     spent_nanos: int
@@ -207,6 +212,7 @@ def gate(rt: Runtime, zone: tzinfo, asked: GateWanted) -> GateReview:
         newest = reader.newest_calls(*of_span, CALLS_MAX)
         of_halts = {each.call.call_id: each for each in halts}
         calls = tuple(of_halts.get(each.call.call_id, each) for each in wanted.decisions(newest))
+        samples = _samples(reader)
         listed = _listed(asked.listed, halts, reroutes, calls)
         explained = _explained(rt, asked.call_id, halts, listed)
         halt = None if explained is None or explained.call.action is not Action.HALT else explained.call
@@ -219,7 +225,8 @@ def gate(rt: Runtime, zone: tzinfo, asked: GateWanted) -> GateReview:
             calls=calls,
             passed=tuple(_passed(reader, wanted, *of_span)),
             sessions=wanted.sessions,
-            quantiles=tuple(_quantiles(reader, wanted, asked.span, rt.workspace.policy.quantile_percent)),
+            quantiles=tuple(_quantiles(samples, wanted, asked.span, rt.workspace.policy.quantile_percent)),
+            again=tuple(_again(halts, samples, rt.workspace.policy.quantile_percent)),
             quantile=rt.workspace.policy.quantile_percent,
             unused=_unused(reader, halts, around.now_us),
             spent_nanos=usage.total.whole.nanos,
@@ -368,10 +375,40 @@ def _unused(reader: Reader, halts: Sequence[GateDecision], now_us: int) -> Unuse
     return Unused(budgets, left, limits)
 
 
-def _quantiles(reader: Reader, wanted: _Wanted, span: Span, quantile: int) -> list[QuantileMet]:
-    """How the quantiles were met by the newest calls that were learned from, as far as they lie in a span."""
+def _samples(reader: Reader) -> list[StoredSample]:
+    """The newest calls that were learned from."""
     after = max(reader.last_sample() - SAMPLES_MAX, 0)
-    samples = [each for kind in EstimateKind for each in reader.samples_after(kind.value, after)]
+    return [each for kind in EstimateKind for each in reader.samples_after(kind.value, after)]
+
+
+def _again(
+    decisions: Sequence[GateDecision], samples: Sequence[StoredSample], quantile: int
+) -> list[tuple[OtherGate, HaltsAgain]]:
+    """What other gates would have done with the halts that were a matter of money."""
+    halts, asked = [], []
+    for each in decisions:
+        call, judged_halt = each.call, each.judged
+        bound = None if judged_halt is None else judged_halt.bound
+        if judged_halt is None or bound is None or bound.unit != "USD" or call.reason is not Reason.BUDGET_EXCEEDED:
+            continue
+        kind = EstimateKind.HOOK if call.is_model_call else EstimateKind.AGENT
+        key = sample_key(kind, "" if each.session is None else each.session.client, call.model_requested)
+        halts.append(judged_halt)
+        asked.append(AskedAgain(key, call.at_us, call.raw_estimate_nanos, call.level_nanos))
+    if not halts:
+        return []
+    percents = [each for each in QUANTILES if each != quantile]
+    needed = needed_again(samples, asked, percents)
+    found: list[tuple[OtherGate, HaltsAgain]] = [
+        (percent, halts_again(halts, [each[at] for each in needed])) for at, percent in enumerate(percents)
+    ]
+    found.append(("said", halts_again(halts, [each.halt.raw_estimate_nanos for each in halts])))
+    found.append(("spent", halts_again(halts, [1] * len(halts))))
+    return found
+
+
+def _quantiles(samples: Sequence[StoredSample], wanted: _Wanted, span: Span, quantile: int) -> list[QuantileMet]:
+    """How the quantiles were met by the newest calls that were learned from, as far as they lie in a span."""
 
     def counts(each: StoredSample) -> bool:
         return (
