@@ -442,3 +442,16 @@ def test_what_is_said_to_a_person_names_the_place_and_the_meaning(run, proof):
     assert "PROJECTION" in said
     assert "edited by hand" in said
     assert "\x1b[31mb" not in said
+
+
+def test_evidence_is_written_as_one_page_and_over_nothing(run, made, home):
+    session_id = made.worked()
+    made.end(session_id)
+    made.app.close()
+    done = run("attest", "export", session_id, "--html", "--to", "evidence.html")
+    assert (done.exit_code, "it verifies itself there, offline" in done.output) == (0, True)
+    assert session_id in (home / "evidence.html").read_text(encoding="utf-8")
+    again = run("attest", "export", session_id, "--html", "--to", "evidence.html")
+    assert (again.exit_code, "exists already" in again.output) == (2, True)
+    both = run("attest", "export", session_id, "--html", "--zip")
+    assert (both.exit_code, "two forms of the same" in both.output) == (2, True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tallygate.attest import VERIFIER
+from tallygate.core.errors import InvalidArgument
 from tallygate.core.moments import iso
 from tallygate.core.text import plural
 from tallygate.entrypoints.cli import output
@@ -83,18 +84,28 @@ def show(program: Program, attestation_id: str, envelope: bool) -> None:
 @click.argument("session")
 @click.option("--to", "target", type=click.Path(path_type=Path), help="The new folder or archive.")
 @click.option("--zip", "as_zip", is_flag=True, help="One archive instead of a folder.")
+@click.option("--html", "as_html", is_flag=True, help="One page that verifies itself in a browser, offline.")
 @pass_program
-def export(program: Program, session: str, target: Path | None, as_zip: bool) -> None:
+def export(program: Program, session: str, target: Path | None, as_zip: bool, as_html: bool) -> None:
     """Write the evidence of SESSION for somebody else.
 
     Statements, envelopes, events, a checkpoint, the public key, and how to verify them without this program.
     """
-    from tallygate.operations.proof.attest import export_bundle
+    from tallygate.operations.proof.attest import bundle_archive, export_bundle, keep_file
 
+    if as_zip and as_html:
+        raise InvalidArgument("--html", "--zip and --html are two forms of the same.", hint="Name one of them.")
     with program.opened(by="attest") as app:
         session_id = session_called(app.runtime, session)
-        name = f"evidence-{output.short_id(session_id)}".replace("/", "-") + (".zip" if as_zip else "")
+        name = f"evidence-{output.short_id(session_id)}".replace("/", "-")
+        name += ".zip" if as_zip else ".html" if as_html else ""
         place = Path(name) if target is None else target
+        if as_html:
+            from tallygate.entrypoints.page.auditor import auditor_file
+
+            keep_file(place, auditor_file(bundle_archive(app.runtime, session_id), output.short_id(session_id)))
+            click.echo(f"{output.safe(place, 1000)}: open it in a browser; it verifies itself there, offline.")
+            return
         files = export_bundle(app.runtime, session_id, place, as_zip=as_zip)
     click.echo(f"{output.safe(place, 1000)}: {plural(len(files), 'file')}. README.md in it says how to verify.")
 

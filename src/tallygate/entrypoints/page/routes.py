@@ -31,6 +31,7 @@ from tallygate.core.gate.wording import short_name
 from tallygate.core.proof import Mark
 from tallygate.core.text import cleaned
 from tallygate.core.typed import typed_amount
+from tallygate.entrypoints.page.auditor import auditor_file
 from tallygate.entrypoints.page.billing import (
     BillForm,
     BillsTold,
@@ -151,9 +152,11 @@ class Pages:
             told = f"{refused.message} {refused.hint}".strip()
             body, _ = self.shown(look, partial(self.session, fault=told))
             return Response(body, 400, media_type=_HTML)
-        name = f"evidence-{short_name(session_id)}.zip"
-        kept = {"content-disposition": f'attachment; filename="{name}"'}
-        return Response(found, media_type="application/zip", headers=kept)
+        name = short_name(session_id)
+        ending, kind = ("html", _HTML) if given.get("as") == "html" else ("zip", "application/zip")
+        body = auditor_file(found, name) if ending == "html" else found
+        kept = {"content-disposition": f'attachment; filename="evidence-{name}.{ending}"'}
+        return Response(body, media_type=kind, headers=kept)
 
     def budgets(self, look: Look, _: Span, *, done: str | None = None, fault: str | None = None) -> Shown:
         """Every limit; one that is named with its windows, and what the raise that is typed would come to."""

@@ -32,8 +32,13 @@ def evidence(view: SessionView, form: str) -> Element:
             h.input(type="hidden", name="token", value=form),
             h.input(type="hidden", name="id", value=view.session.session_id),
             h.button(type="submit")["Download evidence"],
+            " ",
+            h.button(type="submit", name="as", value="html")["As one page"],
         ],
-        h.p(".foot")["Its attestations, events and prices in one archive, with how anybody verifies them offline."],
+        h.p(".foot")[
+            "Its attestations, events and prices in one archive, with how anybody verifies them offline; "
+            "or as one page that verifies itself in a browser."
+        ],
         command(f"tallygate attest export {short_name(view.session.session_id)} --zip"),
     )
 

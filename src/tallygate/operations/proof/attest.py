@@ -6,7 +6,8 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from tallygate.attest.dsse import enclosed
@@ -244,21 +245,32 @@ def export_bundle(rt: Runtime, session_id: str, target: Path, *, as_zip: bool = 
     Raises `InvalidArgument` where the target is there already: nothing is ever overwritten.
     """
     files = _files(rt, session_id)
+    if as_zip:
+        keep_file(target, _archived(files))
+        return list(files)
+    with _new(target):
+        target.mkdir(mode=0o700)
+        for name, content in files.items():
+            path = target / name
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            path.write_bytes(content)
+    return list(files)
+
+
+def keep_file(target: Path, content: bytes) -> None:
+    """Write evidence into a new file; nothing is ever overwritten."""
+    with _new(target), os.fdopen(create(target), "wb") as file:
+        file.write(content)
+
+
+@contextmanager
+def _new(target: Path) -> Iterator[None]:
     try:
-        if as_zip:
-            with os.fdopen(create(target), "wb") as file:
-                file.write(_archived(files))
-        else:
-            target.mkdir(mode=0o700)
-            for name, content in files.items():
-                path = target / name
-                path.parent.mkdir(mode=0o700, exist_ok=True)
-                path.write_bytes(content)
+        yield
     except FileExistsError as error:
         raise InvalidArgument("--to", f"{target} exists already.", hint="Give a new name.") from error
     except OSError as error:
         raise InvalidArgument("--to", f"{target} cannot be written: {error.strerror}.") from error
-    return list(files)
 
 
 def bundle_archive(rt: Runtime, session_id: str) -> bytes:
