@@ -137,6 +137,9 @@ def test_what_another_gate_would_have_done_with_the_halts_is_told_with_what_is_k
     assert rows["what is spent alone halts once nothing is left"] == ["0", "5", "2", "2", "$0.30", "1"]
     assert [name for name in rows if name.endswith("quantile")] == [f"{n} % quantile" for n in (50, 60, 70, 90, 95)]
     assert "What a higher quantile would have halted besides is not in the ledger" in page.words
+    let_through = [int(rows[f"{n} % quantile"][1]) for n in (50, 60, 70, 90, 95)]
+    assert let_through == sorted(let_through, reverse=True)
+    assert let_through[3:] == [0, 0], "what needed too much needs no less at a higher quantile"
     for row in rows.values():
         assert int(row[0]) + int(row[1]) == 5
         assert int(row[1]) == int(row[2]) + int(row[3]) + int(row[5])

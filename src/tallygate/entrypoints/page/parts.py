@@ -226,7 +226,7 @@ def legend(entries: Iterable[tuple[str, Node]]) -> Element:
 
 
 def _sample(kind: str) -> Element:
-    if kind.startswith(("ln", "lim", "est")):
+    if kind.startswith(("ln", "lim", "est", "whisk")):
         return h.line(x1="0", x2="14", y1="5", y2="5", class_=kind)
     if kind.startswith("hold"):
         return h.rect(x="1", y="1", width="10", height="8", class_=kind)

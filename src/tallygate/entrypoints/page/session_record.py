@@ -86,7 +86,10 @@ def record(view: SessionView, line: Mapping[str, Any]) -> Element:
     left_out = f"without its {plural(len(line.get(_RECORDS, ())), 'call')}, which stand below"
     rows: list[tuple[Node, Node]] = [
         ("run log", h.span(".mono")[cleaned(session.run_log or "", 500) or NONE]),
-        ("its line", [f"written {written}, {left_out}: ", h.code[cleaned(json.dumps(said), _LINE_MAX)]]),
+        (
+            "its line",
+            h.details[h.summary[f"written {written}, {left_out}"], h.code[cleaned(json.dumps(said), _LINE_MAX)]],
+        ),
         ("gated by", "hooks of its client" if view.enforced else "nobody: only an agent that asks"),
     ]
     if session.end_cause:

@@ -399,9 +399,12 @@ def _again(
         return []
     percents = [each for each in QUANTILES if each != quantile]
     needed = needed_again(samples, asked, percents)
-    found: list[tuple[OtherGate, HaltsAgain]] = [
-        (percent, halts_again(halts, [each[at] for each in needed])) for at, percent in enumerate(percents)
-    ]
+    found: list[tuple[OtherGate, HaltsAgain]] = []
+    for at, percent in enumerate(percents):
+        # What was needed then is known: a higher quantile needs no less of the same step, and a lower one no more.
+        held = max if percent > quantile else min
+        again = [held(row[at], each.halt.estimate_nanos) for row, each in zip(needed, halts, strict=True)]
+        found.append((percent, halts_again(halts, again)))
     found.append(("said", halts_again(halts, [each.halt.raw_estimate_nanos for each in halts])))
     found.append(("spent", halts_again(halts, [1] * len(halts))))
     return found
