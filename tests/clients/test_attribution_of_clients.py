@@ -96,6 +96,8 @@ def test_codex_tells_the_same_in_pieces(cuts):
     [
         ("create_issue", {"namespace": "mcp__github"}, ISSUE),
         ("mcp__github__create_issue", {}, ISSUE),
+        ("ask", {"namespace": "mcp__my__srv"}, Served("my__srv", "ask")),
+        ("ask__all", {"namespace": "mcp__my__srv__"}, Served("my__srv", "ask__all")),
         ("github__create_issue", {}, ISSUE),
         ("spawn_agent", {"namespace": "multi_agent_v1"}, Served(None, "spawn_agent")),
         ("exec_command", {}, SHELL),

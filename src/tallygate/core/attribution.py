@@ -87,6 +87,20 @@ def servers_meant(served: Served | None) -> tuple[str, ...]:
     return tuple(whole[:cut] for cut in range(len(served.server), len(whole) - 2) if whole.startswith(_APART, cut))
 
 
+def server_among(served: Served, known: Iterable[str]) -> Served:
+    """A tool under the server that it is of among those that are known by name; as it is told where that is none.
+
+    >>> server_among(Served("my", "srv__ask"), ["my__srv"]), server_among(Served("my", "srv__ask"), ["my", "other"])
+    (Served(server='my__srv', tool='ask'), Served(server='my', tool='srv__ask'))
+    """
+    meant = [name for name in servers_meant(served) if any(is_named(name, each) for each in known)]
+    if not meant or served.server is None or meant[-1] == served.server:
+        return served
+    # The longest one: a server of the shorter name beside it would have a tool that begins with the rest.
+    server = meant[-1]
+    return Served(server, f"{served.server}{_APART}{served.tool}"[len(server) + len(_APART) :])
+
+
 def tool_of(server: str | None, tool: str) -> Served | None:
     """A tool of a server, by names as they are written; None where the tool has none."""
     name = label(tool)

@@ -196,7 +196,10 @@ class SpendItem:
 
 @value(frozen=True, slots=True)
 class AttributedItem:
-    """Some responses or booked calls alike, with whom they were made for: `times` of them cost `usd_nanos` each."""
+    """Some responses or booked calls alike, with whom they were made for: `times` of them cost `usd_nanos` each.
+
+    `charges` is what is booked of each in budgets of servers, by their ids.
+    """
 
     piece: int
     client: str | None
@@ -208,6 +211,7 @@ class AttributedItem:
     usd_nanos: int
     tokens: int
     times: int
+    charges: tuple[tuple[str, int], ...] = ()
 
 
 @value(frozen=True, slots=True)

@@ -126,9 +126,13 @@ def _charges_text(stored: StoredUsage) -> str | None:
 
 
 def _charges(text: str, row: tuple[Any, ...]) -> tuple[tuple[str, int], ...]:
+    return charges_in(text, row[_COST])
+
+
+def charges_in(text: str | None, cost: int) -> tuple[tuple[str, int], ...]:
+    """Where a response of a cost counts, and with how much, as it is kept."""
     if not text:
         return ()
-    cost = row[_COST]
     return tuple([(entry, cost) if isinstance(entry, str) else (entry[0], entry[1]) for entry in json.loads(text)])
 
 

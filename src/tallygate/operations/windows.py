@@ -177,7 +177,10 @@ def on_record(
         for item in reader.attributed(budget.scope, span[0], span[1], size_us, prices=prices):
             spent = facts.of_attributed(item)
             if counts(budget, spent):
-                amount = weighed_in(budget, spent, Amount(item.usd_nanos, item.tokens, 1)).of(budget)
+                whole = Amount(item.usd_nanos, item.tokens, 1)
+                amount = weighed_in(budget, spent, whole).of(budget)
+                if item.charges:
+                    amount = max(amount, min(_booked_alike(reader, budget, item.charges), whole.of(budget)))
                 found[item.piece] = found.get(item.piece, 0) + amount * item.times
         return found
     for each in reader.weighed(budget.scope, span[0], span[1], size_us, apart=converted, placed=placed, prices=prices):
@@ -186,6 +189,17 @@ def on_record(
             amount = Amount(each.usd_nanos, each.tokens, each.calls).of(budget)
             found[each.piece] = found.get(each.piece, 0) + amount * each.times
     return found
+
+
+def _booked_alike(reader: BudgetReader, budget: Budget, charges: Collection[tuple[str, int]]) -> int:
+    """The most that is booked of a response in another window on the same, which a smaller share does not take back."""
+    start, kind = f"{budget.scope}:{budget.scope_key}:", (budget.scope, budget.scope_key, budget.unit, budget.usd_nanos)
+    most = 0
+    for budget_id, amount in charges:
+        other = reader.budget(budget_id) if amount > most and budget_id.startswith(start) else None
+        if other is not None and (other.scope, other.scope_key, other.unit, other.usd_nanos) == kind:
+            most = amount
+    return most
 
 
 def begun(budget: Budget, amount: int) -> Budget:

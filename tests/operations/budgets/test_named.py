@@ -147,6 +147,21 @@ def test_a_response_told_again_for_others_takes_nothing_back_and_counts_no_secon
     assert not world.problems()
 
 
+@pytest.mark.parametrize("period", ["week", "5h"])
+def test_a_window_that_is_opened_late_counts_the_share_that_another_one_has_booked(world, period):
+    begin(world)
+    respond(world, "c", 30, served=(ISSUE,))
+    respond(world, "c", 30, served=(BASH, SEARCH))
+    respond(world, "d", 30, served=(ISSUE, BASH))
+    assert spent(world)["github"] == 45
+    late = world.with_runtime(rules=(replace(SERVER, period=period),))
+    hook(late, Moment.TOOL, "t1", tool="mcp__github__x", tool_use_ids=("t1",))
+    with world.ledger.reading() as reader:
+        windows = reader.windows_between(period, 0, 2**62)
+    assert sum(each.spent for each in windows if each.scope_key == "github") == 45 * CENT
+    assert not world.problems()
+
+
 def test_what_a_name_has_booked_and_a_larger_cost_never_add_up_to_more_than_its_larger_share(world):
     begin(world)
     for cents, served in ((30, (ISSUE,)), (30, (ISSUE, BASH)), (90, together((ISSUE, BASH, SEARCH)))):

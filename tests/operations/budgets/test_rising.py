@@ -17,6 +17,7 @@ from tests.world import make_world, the_user
 
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import Conflict, InvalidArgument, NotFound, UsersOnly
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.usage import ObservedUsage, Quality
 from tallygate.operations.proof.verify import OutsideEvidence, verify_ledger
 from tallygate.operations.usage.correct import correct_usage
@@ -224,3 +225,61 @@ def test_another_client_s_response_or_none_is_not_meant(world, part):
     take(world, response(world, "r1"))
     with pytest.raises(NotFound):
         correct_usage(world.rt, part, {"output": 0}, model=None, reason="so", authority=ME)
+
+
+OTHER = "/home/me/q"
+LIMITS = {
+    "project": BudgetRule(BudgetScope.PROJECT, 10**12, period="day", match=PROJECT),
+    "model": BudgetRule(BudgetScope.MODEL, 10**12, period="day", match="cents"),
+    "client": BudgetRule(BudgetScope.CLIENT, 10**12, period="day", match="claude-code"),
+    "global": BudgetRule(BudgetScope.GLOBAL, 10**12, period="day"),
+    "within": BudgetRule(BudgetScope.CLIENT, 10**12, period="day", match="claude-code", within=PROJECT),
+}
+# A copy of a session that comes later by its name says where a response was made; `dear` is the dearer model.
+MOVED = {"session": "client-2", "project": OTHER, "model": "dear"}
+
+
+def of_windows(world):
+    with world.ledger.reading() as reader:
+        found = reader.windows_between("day", 0, 2**62)
+    return {each.scope_key: each.spent for each in found}
+
+
+@pytest.mark.parametrize("scope", LIMITS)
+def test_no_window_gives_back_what_it_has_booked_of_a_response_that_is_told_again_otherwise(world, scope):
+    live = world.with_runtime(project=PROJECT, rules=(LIMITS[scope],))
+    session = live.start("10", client="claude-code", model="cents")
+    live.ask(session, 1, model="cents")
+    live.clock.forward(MICRO)
+    first = response(live, model="cents")
+    take(live, first)
+    with world.ledger.reading() as reader:
+        [window] = reader.windows_between("day", 0, 2**62)
+    booked = window.spent
+    assert booked == stored(live).cost_nanos > 0
+    for again in (replace(first, **MOVED), first, replace(first, **MOVED)):
+        take(live, again)
+        assert booked <= live.budget(window.budget_id).spent <= stored(live).cost_nanos
+    assert (stored(live).row.project, stored(live).row.model) == (OTHER, "dear")
+    assert not world.problems()
+
+
+def test_a_model_s_window_gains_what_is_told_to_be_its_own_and_the_user_takes_the_other_one_s_back(world):
+    models = tuple(replace(LIMITS["model"], match=name) for name in ("cents", "dear"))
+    live = world.with_runtime(project=PROJECT, rules=models)
+    session = live.start("10", client="claude-code", model="dear")
+    for model in ("cents", "dear"):
+        live.ask(session, 1, model=model)
+    live.clock.forward(MICRO)
+    first = response(live, model="cents")
+    take(live, first)
+    cost = stored(live).cost_nanos
+    assert of_windows(live) == {"cents": cost, "dear": 0}
+    take(live, replace(first, model="dear"))
+    dearer = stored(live).cost_nanos
+    assert of_windows(live) == {"cents": cost, "dear": dearer}
+    correct_usage(live.rt, "r1", {}, reason="it was that one", authority=ME, model="dear")
+    assert of_windows(live) == {"cents": 0, "dear": dearer}
+    correct_usage(live.rt, "r1", {}, reason="it was this one", authority=ME, model="cents")
+    assert of_windows(live) == {"cents": cost, "dear": 0}
+    assert not world.problems()

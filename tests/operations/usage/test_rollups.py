@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from tests.reading_rules import Rule
 from tests.world import MINUTE, make_world, the_user
 
-from tallygate.core.attribution import Served, together
+from tallygate.core.attribution import Served, served_by, together
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import TallygateError
+from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.usage import ObservedUsage, Quality
 from tallygate.ledger import day_shares
 from tallygate.ledger.audit.rebuild import rebuild
@@ -159,6 +160,29 @@ def shares_of(world, by, **wanted):
     """Lines by their names, each with its cost in nano-dollars and how many responses had a part in it."""
     fast, _ = listed(world, by, **wanted)
     return {line.key: (line.whole.nanos, line.whole.responses) for line in fast.lines}
+
+
+@pytest.mark.parametrize(
+    ("limits", "servers"),
+    [
+        ((), {"my"}),
+        (("my__srv",), {"my__srv", "my"}),
+        (("My Srv", "my*"), {"my"}),  # neither says where the name ends
+        (("my__srv", "my"), {"my__srv", "my"}),
+    ],
+)
+def test_a_server_is_listed_by_the_name_that_a_limit_has_for_it(world, limits, servers):
+    rules = tuple(BudgetRule(BudgetScope.MCP_SERVER, 1, period="day", match=name) for name in limits)
+    named = world.with_runtime(rules=rules)
+    asks = (served_by("mcp__my__srv__ask"), served_by("mcp__my__srv__tell"), served_by("mcp__my__other"))
+    take(world, *(response(world, f"r{number}", 80, served=(each,)) for number, each in enumerate(asks)))
+    found = shares_of(named, By.MCP)
+    assert {key[0] for key in found} == servers
+    assert sum(nanos for nanos, _ in found.values()) == sum(nanos for nanos, _ in shares_of(world, By.MODEL).values())
+    if "my__srv" in servers:
+        assert found["my__srv",][1] == 2
+        assert {key[0] for key in shares_of(named, By.TOOL)} == {"my__srv/ask", "my__srv/tell", "my/other"}
+        assert shares_of(named, By.MODEL, made_for=((By.MCP, "my__srv"),))
 
 
 def test_a_response_s_cost_goes_in_equal_parts_to_the_tools_it_served_and_the_rest_is_named(world):

@@ -344,8 +344,8 @@ def called(kind: bytes, named: str | None, space: str | None) -> Served | None:
     """The tool that a call is of: a server's, where its space or its name says so; older versions write both in one."""
     if named is None:
         return Served(None, "local_shell") if kind == b"local_shell_call" else None
-    if space is not None and space.startswith("mcp__"):
-        return served_by(f"{space}__{named}")
+    if space is not None and space.startswith("mcp__") and (server := space.removeprefix("mcp__").removesuffix("__")):
+        return tool_of(server, named)  # whole, whatever signs are in it
     server, apart, tool = named.partition("__")
     if apart and server and tool and server != "mcp":
         return tool_of(server, tool)

@@ -65,14 +65,16 @@ _ATTRIBUTED = {
 }
 SELECT_ATTRIBUTED = (
     "SELECT at_us / :size_us, client, project, session_id, agent_type, skill, served, NULL, cost_nanos,"
-    f" {_USAGE_TOKENS}, COUNT(*) FROM usage WHERE {_SPAN} AND {{usage}}{{of_usage}}"
-    " GROUP BY 1, 2, 3, 4, 5, 6, 7, 9, 10 UNION ALL"
+    f" {_USAGE_TOKENS}, {{charges}}, COUNT(*) FROM usage WHERE {_SPAN} AND {{usage}}{{of_usage}}"
+    " GROUP BY 1, 2, 3, 4, 5, 6, 7, 9, 10, 11 UNION ALL"
     " SELECT at_us / :size_us, asked_by, folder, session_id,"
     " CASE WHEN actor_type = 'subagent' THEN actor_name END, NULL, NULL, tool_name, booked_nanos,"
-    f" {_CALL_TOKENS}, COUNT(*) FROM call WHERE {_SPAN} AND {{call}}{{of_calls}}"
+    f" {_CALL_TOKENS}, NULL, COUNT(*) FROM call WHERE {_SPAN} AND {{call}}{{of_calls}}"
     " AND cost_basis IN ('actual', 'estimate')"
     " GROUP BY 1, 2, 3, 4, 5, 8, 9, 10"
 )
+# A response that was told again has a smaller share than was booked of it, which stands with it alone.
+_CHARGES = {BudgetScope.MCP_SERVER: "CASE WHEN instr(charges, '\"mcp_server:') THEN charges END"}
 # A call that was recorded has the price of what was recorded.
 USAGE_PRICED = " AND price_id IN (SELECT value FROM json_each(:prices))"
 CALL_PRICED = " AND COALESCE(actual_price_id, price_id) IN (SELECT value FROM json_each(:prices))"
@@ -196,15 +198,16 @@ class WindowReads(Statements):
         """What was spent in a span for somebody that a scope names: what shares its cost is told one by one."""
         usage, call = _ATTRIBUTED[BudgetScope(scope)]
         of_usage, of_calls = ("", "") if prices is None else (USAGE_PRICED, CALL_PRICED)
-        sql = SELECT_ATTRIBUTED.format(usage=usage, call=call, of_usage=of_usage, of_calls=of_calls)
+        charges = _CHARGES.get(BudgetScope(scope), "NULL")
+        sql = SELECT_ATTRIBUTED.format(usage=usage, call=call, of_usage=of_usage, of_calls=of_calls, charges=charges)
         listed = {} if prices is None else {"prices": json.dumps(sorted(prices))}
         found = []
         for row in self._all(sql, from_us=from_us, until_us=until_us, size_us=size_us, **listed):
-            piece, client, project, session_id, agent, skill, served, tool, nanos, tokens, times = row
+            piece, client, project, session_id, agent, skill, served, tool, nanos, tokens, charged, times = row
             called = None if tool is None else served_by(tool)
             tools = rows.served_in(served) if served is not None else () if called is None else (called,)
             whose = (piece, client, project, session_id, agent, skill)
-            found.append(AttributedItem(*whose, tools, nanos, tokens, times))
+            found.append(AttributedItem(*whose, tools, nanos, tokens, times, rows.charges_in(charged, nanos)))
         return found
 
     def spent_at(self, session_id: str, prices: Collection[str]) -> list[PricedSum]:

@@ -11,9 +11,9 @@ from operator import attrgetter, itemgetter
 from tallygate.core.attribution import MadeFor, servers_meant
 from tallygate.core.errors import present
 from tallygate.core.gate import lifecycle
-from tallygate.core.gate.rules import NAMED, BudgetScope, applies_to_model, applies_to_step, rules_of, weighed_in
+from tallygate.core.gate.rules import BudgetScope, applies_to_model, applies_to_step, rules_of, weighed_in
 from tallygate.core.learning.calibration import CostOrigin
-from tallygate.core.model import Amount, Budget, Call, CostBasis, Hold, Session
+from tallygate.core.model import Budget, Call, CostBasis, Hold, Session
 from tallygate.core.moments import MINUTE_US, microseconds
 from tallygate.core.sessions import call_for, closed_by
 from tallygate.core.usage import ObservedUsage, Quality, ResponseKind, nearest, priced_as_standard, tells_of
@@ -249,9 +249,7 @@ class Meter:
         counted = [self._state_of(each) for each in befores]
         state = self._state_of(stored)
         old, new = changed_in(self._windows, counted, None), changed_in(self._windows, (), state)
-        more = {each: new.get(each, 0) + old.get(each, 0) for each in {*old, *new}}
-        if not all(_is_for_the_same(before, state) for before in counted):
-            more |= self._named_kept(old, new, stands, state[2])
+        more = new if not befores else self._kept(old, new, stands, stored)
         for budget_id, amount in stands.items():
             budget = self._budget(budget_id)
             # A budget that is no window counts by what the rows name: the whole of the response, less what stands
@@ -265,21 +263,25 @@ class Meter:
             stands[budget_id] = stands.get(budget_id, 0) + more.get(budget_id, 0)
         return tuple((budget_id, amount) for budget_id, amount in stands.items() if amount or budget_id in own)
 
-    def _named_kept(
-        self, old: Mapping[str, int], new: Mapping[str, int], stands: Mapping[str, int], whole: Amount
+    def _kept(
+        self, old: Mapping[str, int], new: Mapping[str, int], stands: Mapping[str, int], stored: StoredUsage
     ) -> dict[str, int]:
-        """What a name's windows have booked of a response stays where it is told anew whom that was made for.
+        """What windows count more of a response that is told again; less only where the user has corrected it.
 
-        Otherwise one more line in a transcript, which its agent can write, would take back what a limit has counted.
-        The larger share stands from then on, and never twice. Where the cost alone changes, shares go with it.
+        What one has booked stays where it is told anew whom, where or by which model it was made. Otherwise one more
+        line in a transcript, which its agent can write, would take back what a limit has counted. The larger amount
+        stands from then on, and never twice; a window that counts it now as well has it, too.
         """
-        kept = {}
-        for budget_id in {*old, *new}:
+        more = {}
+        for budget_id in {*old, *new, *(stands if stored.corrected is not None else ())}:
             budget = self._budget(budget_id)
-            if budget.scope in NAMED:
-                booked = max(-old.get(budget_id, 0), stands.get(budget_id, 0))
-                kept[budget_id] = max(new.get(budget_id, 0), min(booked, whole.of(budget))) - booked
-        return kept
+            if budget.start_us is None:
+                continue
+            booked, now = max(-old.get(budget_id, 0), stands.get(budget_id, 0)), new.get(budget_id, 0)
+            if stored.corrected is None:
+                now = max(now, min(booked, stored.amount.of(budget)))
+            more[budget_id] = now - booked
+        return more
 
     def changes(self) -> list[Change]:
         """Everything that changed, to be written with the responses in one event."""
@@ -419,12 +421,6 @@ class Meter:
     def _touch(self, call: Call) -> None:
         self._touched_calls[call.call_id] = call
         (self._calls.get(call.session_id) or self._load(call.session_id, CALLS_AT_WORK)).put(call)
-
-
-def _is_for_the_same(before: State, after: State) -> bool:
-    """Whether what stood on record was made for the same as what stands there now."""
-    one, other = before[0](), after[0]()
-    return (one.agents, one.skills, one.served) == (other.agents, other.skills, other.served)
 
 
 def made_for_row(row: ObservedUsage) -> MadeFor:

@@ -10,8 +10,10 @@ from functools import partial
 from itertools import pairwise
 from typing import TypeVar
 
+from tallygate.core.attribution import Served, server_among
 from tallygate.core.chosen import Filter
 from tallygate.core.costing import Certainty
+from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.places import meant
 from tallygate.core.sums import SharedSum, UnreadFile, UnreadSum, UsageFilter, UsageSum, Whom, unread_sum
 from tallygate.core.words import client_name
@@ -206,7 +208,11 @@ class _Chosen:
         """What they add up to in a span, by whom they were made for."""
         made_for = self._wanted.made_for
         asked = {*whom, *(by.value for by, _ in made_for)}
-        found = self.reader.shared_sums(from_us, until_us, asked, by_session=by_session)
+        known = _servers_known(self._rt) if By.MCP.value in asked or By.TOOL.value in asked else ()
+        # What a server is called within the name of its tool, the tool tells with it.
+        named = {*asked, By.TOOL.value} if known else asked
+        found = self.reader.shared_sums(from_us, until_us, named, by_session=by_session)
+        found = [replace(each, whom=_of_server(each.whom, known)) for each in found] if known else found
         if made_for:
             found = [each for each in found if all(is_made_for(_whom(each.whom, by), name) for by, name in made_for)]
         narrowed = self._wanted.clients or self._wanted.model is not None or self._wanted.project is not None
@@ -296,6 +302,19 @@ def _parts_of(rt: Runtime, each: UsageSum, by: By, period: str, whom: Whom) -> t
             return (each.model,)
         case _:
             return (_whom(whom, by) if by.is_shared else period,)
+
+
+def _servers_known(rt: Runtime) -> tuple[str, ...]:
+    """The MCP servers whose names a tool's name does not tell from those of others, as limits call them."""
+    named = (rule.match for rule in rt.workspace.rules if rule.scope is BudgetScope.MCP_SERVER and rule.match)
+    return tuple(dict.fromkeys(name for name in named if "__" in name and not {*name} & {*"*?["}))
+
+
+def _of_server(whom: Whom, known: Iterable[str]) -> Whom:
+    if not whom.server or not whom.tool:
+        return whom
+    found = server_among(Served(whom.server, whom.tool), known)
+    return whom._replace(server=found.server, tool=found.tool)
 
 
 def _whom(whom: Whom, by: By) -> str:
