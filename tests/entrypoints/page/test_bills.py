@@ -324,6 +324,17 @@ def test_figures_are_those_of_the_command(billed, opened):
     assert "tallygate drift --since 2026-09-20" in page.words
 
 
+def test_what_bills_could_tell_of_and_what_none_covers_is_what_was_spent(billed, opened):
+    bills, spend = opened.get("bills"), opened.get("spend", period="all")
+    recorded = amount(Tables(bills.text).found["Recorded and billed by day"][-1][1])
+    assert abs(recorded + amount(figure(bills, "No bill yet")) - amount(figure(spend, "Spent"))) <= Decimal("0.01")
+    assert sum("$" in row[1] for row in Tables(spend.text).found["Spend by model"][1:-1]) == 3
+    by_model = {row[0]: amount(row[1]) for row in Tables(spend.text).found["Spend by model"][1:-1]}
+    own = {row[0].rpartition("/")[2]: amount(row[1]) for row in Tables(bills.text).found["Recorded and billed by model"]
+           if "$" in row[1]}  # fmt: skip
+    assert own["cheap"] == by_model["cheap"]
+
+
 def nearly(rows, column):
     """Whether rows come to what stands below them; what is below a cent is shown finer than the sum."""
     *parts, total = (amount(row[column]) for row in rows[1:] if len(row) > column and "$" in row[column])

@@ -280,7 +280,12 @@ def _alone(found: Review) -> list[DriftPart]:
 def _without_call(found: Review) -> Figure:
     alone = _alone(found)
     under = f"{money(_billed(alone))} billed, nothing here used it" if alone else "each was recorded here"
-    return Figure("Billed without a call", f"{len(alone):,}", small="model days" if alone else None, under=under)
+    return Figure(
+        "Billed without a call",
+        f"{len(alone):,}",
+        small=("model day" if len(alone) == 1 else "model days") if alone else None,
+        under=under,
+    )
 
 
 def _unbilled(found: Review) -> Figure:
