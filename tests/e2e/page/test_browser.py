@@ -8,6 +8,7 @@ import zipfile
 
 import pytest
 from tests.entrypoints.page.conftest import served
+from tests.entrypoints.page.test_forecasts import worked
 from tests.world import Tokens, make_world
 
 from tallygate.attest.keyring import KeyRing
@@ -274,3 +275,18 @@ def test_a_bundle_is_verified_in_the_browser_and_a_flipped_bit_is_refused(looked
     tab.set_input_files("#bundle", tmp_path / "envelope.json")
     tab.locator("#found-in-bundle", has_text="envelope.json: The signature does not fit").wait_for()
     assert [each for each in asked if not each.endswith("icon.svg")] == [], "the file is sent nowhere"
+
+
+def test_a_session_that_is_dearer_than_it_looked_fits_a_narrow_window(looked, axe, tmp_path):
+    world = make_world(tmp_path)
+    for number in range(12):
+        worked(world, f"old{number}", 12, tokens=1)
+    dear = worked(world, "dear", 10, ends=False, tokens=1)
+    worked(world, "dear", 1, into=dear, tokens=4_000)
+    with served(world.rt, tmp_path) as page:
+        tab = looked(f"session?id={dear}", width=320, at=page)
+        assert "dearer than 9 of 10 that looked like it" in tab.inner_text("main")
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 320
+        assert violations(tab, axe) == []
+        tab.close()
+    world.ledger.close()

@@ -14,18 +14,18 @@ from tallygate.operations.sessions.ending import end_session
 from tallygate.operations.usage.ingest import FileReading, ingest, link_session
 
 
-def worked(world, name, responses, *, ends=True, tokens=10):
-    """A session of so many responses of a cent, a minute apart."""
-    session = world.start("5", client="claude-code", task_summary=name)
+def worked(world, name, responses, *, ends=True, tokens=10, into=None):
+    """A session of so many responses of a cent, a minute apart; `into` one that is there already."""
+    session = into or world.start("5", client="claude-code", task_summary=name)
     link_session(world.rt, "claude_code", name, session)
     for number in range(responses):
         world.clock.forward(MINUTE)
         row = ObservedUsage(
-            "claude_code", name, f"{name}{number}", as_datetime(world.clock.at_us), "dear", Tokens(fresh_input=tokens),
-            Rule.CLAUDE_RESPONSE,
+            "claude_code", name, f"{name}{number}{into}", as_datetime(world.clock.at_us), "dear",
+            Tokens(fresh_input=tokens), Rule.CLAUDE_RESPONSE,
         )  # fmt: skip
         ingest(world.rt, FileReading("claude_code", f"/{name}", [row]))
-    if ends:
+    if ends and into is None:
         world.clock.forward(MINUTE)
         end_session(world.rt, session)
     return session

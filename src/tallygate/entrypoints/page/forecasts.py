@@ -31,7 +31,7 @@ def where_it_ends(ahead: Outlook) -> Element:
         )
         rows.append((f"at its {ordinal(FIRST_CALL)} response", f"{session_told(first)}{came}"))
     if ahead.is_dearer:
-        rows.append(("beside others", state("warn", "dearer than 9 of 10 that looked like it")))
+        rows.append(("beside others", [state("warn", "dearer"), " than 9 of 10 that looked like it"]))
     if not rows:
         told = f"Nothing is said before its {ordinal(FIRST_CALL)} response that a client wrote down"
         return section("Where it ends", h.p(".foot")[f"{told}; it has {ahead.responses:,}."])
