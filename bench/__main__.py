@@ -28,12 +28,13 @@ NAMES = (
     "ingest",
     "first_read",
     "verify",
+    "scale",
     "replay",
     "house",
     "race",
 )
 # What takes long, or needs another program beside it, runs when it is named.
-BY_DEFAULT = tuple(name for name in NAMES if name not in {"first_read", "race"})
+BY_DEFAULT = tuple(name for name in NAMES if name not in {"first_read", "race", "scale"})
 
 
 # The line of the site's navigation that the page stands behind.
