@@ -68,10 +68,10 @@ STOPS: dict[tuple[str, str], dict[str, Any]] = {
 # Where a notice reaches the model as well as the user.
 CONTEXT = {
     "claude_code": {"SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolBatch", "SubagentStart"},
-    "codex": {"SessionStart", "UserPromptSubmit", "PreToolUse"},
-    "gemini": {"SessionStart", "BeforeAgent"},
-    "qwen": {"SessionStart", "UserPromptSubmit"},
-    "copilot": {"sessionStart", "userPromptSubmitted", "preToolUse", "preToolUse.permissionRequest"},
+    "codex": {"SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolUse"},
+    "gemini": {"SessionStart", "BeforeAgent", "AfterTool"},
+    "qwen": {"SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolUse", "PostToolUseFailure"},
+    "copilot": {"sessionStart", "userPromptSubmitted", "preToolUse", "preToolUse.permissionRequest", "postToolUse"},
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 from tests.e2e.driving import Machine
-from tests.e2e.programs import ClaudeCode, Client, write
+from tests.e2e.programs import ClaudeCode, Client, Codex, CopilotCli, GeminiCli, OpenCode, QwenCode, write
 from tests.e2e.wire import Tokens, Tool, Turn
 
 pytestmark = pytest.mark.e2e
@@ -44,7 +44,18 @@ def failing_test() -> str:
     return "echo 'E  assert 3 == 4 in the sum of a month, as ever and ever'; echo \"1 failed in 0.$RANDOM s\"; exit 1"
 
 
+def testing(client: Client) -> tuple[Tool, ...]:
+    """A test that fails again after each small change."""
+    return tuple(tool for n in range(12) for tool in (client.shell(f"echo {n} > n.txt"), client.shell(failing_test())))
+
+
 CIRCLES = [
+    *(
+        Circle(each, "one command", (each.shell(FAILS),) * 12, 5, 8, "error")
+        for each in (Codex(), OpenCode(), CopilotCli())
+    ),
+    # Gemini CLI and Qwen Code end a turn themselves after five calls alike, whatever they came to.
+    *(Circle(each, "a failing test", testing(each), 10, 16, "error") for each in (GeminiCli(), QwenCode())),
     Circle(CLAUDE, "one command", (CLAUDE.shell(FAILS),) * 12, 5, 8, "error"),
     Circle(
         CLAUDE, "two edits in turn",
@@ -53,7 +64,7 @@ CIRCLES = [
     ),
     Circle(
         CLAUDE, "a failing test",
-        tuple(t for n in range(12) for t in (CLAUDE.shell(f"echo {n} > n.txt"), CLAUDE.shell(failing_test()))),
+        testing(CLAUDE),
         10, 16, "error",
     ),
     Circle(
@@ -87,11 +98,14 @@ def test_a_circle_is_warned_of_and_stopped_at_these_calls(machine: Make, circle:
     here = machine(circle.client, [Turn("Working.", (tool,), USED) for tool in circle.tools])
     prepared(here, "halt")
     run = here.run()
-    assert seen(here) == [("warned", circle.kind, circle.warned), ("stopped", circle.kind, circle.stopped)], run.shown
+    assert seen(here) == [("warned", circle.kind, circle.warned), ("stopped", circle.kind, circle.stopped)]
     # The model reads the warning with the results of the call that it is of; the call after the last is refused.
     assert told(here, "Try another way") == circle.warned
-    assert len(here.api.of_kind("main")) == circle.stopped + 1
-    assert run.shown.count("in a terminal with: tallygate loop allow") == 1
+    # Where a refusal ends no turn the second one in a row ends the run; opencode asks its model on.
+    further = {"codex": 1, "copilot": 1, "opencode": 4}.get(circle.client.name, 0)
+    assert len(here.api.of_kind("main")) == circle.stopped + 1 + further
+    if circle.client.name == "claude_code":
+        assert run.shown.count("in a terminal with: tallygate loop allow") == 1
 
 
 def test_where_it_only_warns_the_run_goes_on(machine: Make) -> None:

@@ -234,7 +234,7 @@ _CHANGING = re.compile(
     r"|(?<![\w:.])\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?(?: ?[AP]M\b)?| ?[AP]M\b)"  # an hour, and no line and column
     r"|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"
     r"|\b(?:\d+h ?)?(?:\d+m ?)?\d+(?:\.\d+)? ?(?:ns|us|µs|ms|s|secs?|seconds?|mins?|minutes?)\b"  # a duration
-    r"|\b(?:p?pid|pgid|process(?: group)?(?: pgid)?|thread)\b[ :=#\[(]{1,3}\d+"
+    r"|\b(?:p?pid|pgid|process(?: group)?(?: pgid)?|thread|shell ?id|chunk id)\b[ :=#\[(]{1,3}\w+"
     r"|\b[a-z]{2,8}_(?=[a-z]*\d)[a-z0-9]{8,}\b"  # an id with its kind before it
     rf"|\b{_HEX}\b"
     r"|\b\d{6,}\b"
@@ -271,7 +271,8 @@ def _still(found: re.Match[str]) -> str:
 
 _FAILED = re.compile(
     r"\bexit(?:ed)?(?: with)?(?: code| status)?:? (?:code |status )?[1-9]\d*\b|^Traceback \(most recent call last\)"
-    r"|^(?:npm (?:ERR!|error)|error(?:\[\w+\])?:|fatal:|make: \*\*\*|FAILED\b)|: (?:command not found|No such file)"
+    r"|^(?:npm (?:ERR!|error)|error(?:\[\w+\])?:(?! \(none\))|fatal:|make: \*\*\*|FAILED\b)"
+    r"|: (?:command not found|No such file)"
     r"|\b[1-9]\d* (?:failed|failures?)\b",
     re.MULTILINE | re.IGNORECASE,
 )

@@ -84,7 +84,10 @@ def subscribed(where: InstallSurroundings) -> bool:
 _CLIENT = "codex"
 # All of them run the hook program. Codex lets a tool run where a hook of type `mcp_tool` finds no server, and there is
 # no telling it otherwise; the program answers by itself then.
-HOOKS = ("PreToolUse", "SessionStart", "UserPromptSubmit", "Stop", "SubagentStop", "SessionEnd")
+HOOKS = ("PreToolUse", "PostToolUse", "SessionStart", "UserPromptSubmit", "Stop", "SubagentStop", "SessionEnd")
+
+
+_MATCHED = ("PreToolUse", "PostToolUse")
 
 
 def _folder(where: InstallSurroundings) -> Path:
@@ -97,7 +100,7 @@ def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
         Hook(
             ("hooks", event),
             {"type": "command", "command": hook_command(where, _CLIENT, event)},
-            "*" if event == "PreToolUse" else None,
+            "*" if event in _MATCHED else None,
         )
         for event in HOOKS
     ]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallygate.clients.reading import hooks
+from tallygate.clients.reading.runs import through
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
 
 CLIENT = "codex"
@@ -21,7 +22,7 @@ MOMENTS: Mapping[str, Moment] = {
     "SessionEnd": Moment.SESSION_END,
 }
 _AGENT_TOOLS = frozenset({"spawn_agent"})
-_TAKES_CONTEXT = frozenset({"SessionStart", "UserPromptSubmit", "PreToolUse"})
+_TAKES_CONTEXT = frozenset({"SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolUse"})
 # Codex puts `. Command: ...` behind the last line, and cuts empty ones off: a command to be copied stands before it.
 _LAST_LINE = "This step did not run"
 _THREAD = re.compile(r"rollout-[^/\\]*-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl\Z")
@@ -56,6 +57,7 @@ def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | Non
         agent_type=hooks.identifier(raw, "agent_type"),
         model=hooks.identifier(raw, "model"),
         transcript=transcript,
+        runs=through(raw, tool, call) if moment is Moment.TOOL_DONE else (),
     )
 
 

@@ -22,7 +22,15 @@ from tallygate.core.usage import ReadingRule, ResponseKind
 from tallygate.editing.edits import SERVER, FileEdits, Hook, Member
 
 _CLIENT = "copilot"
-EVENTS = ("sessionStart", "userPromptSubmitted", "preToolUse", "permissionRequest", "agentStop", "sessionEnd")
+EVENTS = (
+    "sessionStart",
+    "userPromptSubmitted",
+    "preToolUse",
+    "permissionRequest",
+    "postToolUse",
+    "agentStop",
+    "sessionEnd",
+)
 
 # A session keeps the hooks it began with: this name says that it has the entry for permissionRequest, too.
 TOLD_AS = {"preToolUse": "preToolUse.permissionRequest"}

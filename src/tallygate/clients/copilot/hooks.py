@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tallygate.clients.reading.hooks import Reply, event_of, file_path, hooks_of, identifier, key_of, number, session_of
+from tallygate.clients.reading.runs import through
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
 
 CLIENT = "copilot"
@@ -21,13 +22,14 @@ MOMENTS: Mapping[str, Moment] = {
     "preToolUse": Moment.TOOL,
     _ASKED_AGAIN: Moment.TOOL,
     _QUESTION: Moment.TOOL,
+    "postToolUse": Moment.TOOL_DONE,
     "agentStop": Moment.TURN_END,
     "sessionEnd": Moment.SESSION_END,
 }
 # What the same event means in a subagent.
 _IN_AGENT = {Moment.PROMPT: Moment.AGENT_START, Moment.TURN_END: Moment.AGENT_END}
 _AGENT_TOOLS = frozenset({"task"})
-_TAKES_CONTEXT = frozenset({"sessionStart", "userPromptSubmitted", "preToolUse", _ASKED_AGAIN})
+_TAKES_CONTEXT = frozenset({"sessionStart", "userPromptSubmitted", "preToolUse", _ASKED_AGAIN, "postToolUse"})
 _LATEST_MS = 10**15 - 1
 
 
@@ -48,6 +50,7 @@ def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | Non
         key=_key(raw, event, agent),
         tool=tool,
         starts_agent=tool in _AGENT_TOOLS,
+        runs=through(raw, identifier(raw, "toolName")) if moment is Moment.TOOL_DONE else (),
         agent_id=agent,
         agent_type=identifier(raw, "agentType"),
         transcript=file_path(raw, "transcriptPath"),

@@ -25,7 +25,16 @@ from tallygate.core.usage import ReadingRule
 from tallygate.editing.edits import SERVER, FileEdits, Hook, Member
 
 _CLIENT = "gemini"
-EVENTS = ("SessionStart", "BeforeAgent", "BeforeModel", "BeforeTool", "AfterAgent", "SessionEnd", "PreCompress")
+EVENTS = (
+    "SessionStart",
+    "BeforeAgent",
+    "BeforeModel",
+    "BeforeTool",
+    "AfterTool",
+    "AfterAgent",
+    "SessionEnd",
+    "PreCompress",
+)
 
 
 def _folder(where: InstallSurroundings) -> Path:

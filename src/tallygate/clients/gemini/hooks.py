@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallygate.clients.reading.hooks import Reply, context, event_of, hooks_of, identifier, key_of
+from tallygate.clients.reading.runs import through
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
 
 CLIENT = "gemini"
@@ -14,12 +15,13 @@ MOMENTS: Mapping[str, Moment] = {
     "BeforeAgent": Moment.PROMPT,
     "BeforeModel": Moment.MODEL,
     "BeforeTool": Moment.TOOL,
+    "AfterTool": Moment.TOOL_DONE,
     "AfterAgent": Moment.TURN_END,
     "PreCompress": Moment.COMPACTION,
     "SessionEnd": Moment.SESSION_END,
 }
 _BLOCKED = frozenset({"BeforeAgent", "BeforeModel"})
-_TAKES_CONTEXT = frozenset({"SessionStart", "BeforeAgent"})
+_TAKES_CONTEXT = frozenset({"SessionStart", "BeforeAgent", "AfterTool"})
 
 
 def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | None:
@@ -37,6 +39,7 @@ def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | Non
         # A subagent's calls come by BeforeModel like all others and do not say whose they are: none is started here.
         tool=identifier(raw, "tool_name") if moment is Moment.TOOL else None,
         model=identifier(request, "model") if isinstance(request, dict) else None,
+        runs=through(raw, identifier(raw, "tool_name")) if moment is Moment.TOOL_DONE else (),
         # The name of a server's tool, `mcp_SERVER_TOOL`, cannot be taken apart.
         server=identifier(called, "server_name") if isinstance(called, dict) else None,
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tallygate.clients.reading.hooks import Reply, file_path, hooks_of, identifier, key_of, number, session_of
+from tallygate.clients.reading.runs import through
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
 
 CLIENT = "opencode"
@@ -14,6 +15,7 @@ MOMENTS: Mapping[str, Moment] = {
     "chat.message": Moment.PROMPT,
     "chat.params": Moment.MODEL,
     "tool.execute.before": Moment.TOOL,
+    "tool.execute.after": Moment.TOOL_DONE,
     "session.idle": Moment.TURN_END,
     "session.deleted": Moment.SESSION_END,
     "dispose": Moment.SESSION_END,
@@ -34,8 +36,10 @@ def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | Non
     # opencode makes a session of each subagent; the plugin says at which session the work began.
     agent = None if root == own else own
     moment = moment if agent is None else _IN_AGENT.get(moment, moment)
-    tool = identifier(raw, "tool") if moment is Moment.TOOL else None
-    call = identifier(raw, "callID") if moment is Moment.TOOL else None
+    at_tool = moment in {Moment.TOOL, Moment.TOOL_DONE}
+    tool = identifier(raw, "tool") if at_tool else None
+    call = identifier(raw, "callID") if at_tool else None
+    failed = raw.get("failed")
     model = raw.get("model")
     return HookEvent(
         client=CLIENT,
@@ -45,7 +49,10 @@ def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | Non
         key=_key(raw, moment, own, call),
         tool=tool,
         tool_use_ids=() if call is None else (call,),
-        starts_agent=tool in _AGENT_TOOLS,
+        starts_agent=moment is Moment.TOOL and tool in _AGENT_TOOLS,
+        runs=through(raw, tool, call, failed=failed if isinstance(failed, bool) else None)
+        if moment is Moment.TOOL_DONE
+        else (),
         agent_id=agent,
         agent_type=identifier(raw, "agent"),
         model=identifier(model, "modelID") if isinstance(model, dict) else None,

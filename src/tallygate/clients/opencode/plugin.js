@@ -11,7 +11,7 @@ const MOST_CHARACTERS = 65536
 const LETS_FAULTS_PASS = @LETS_FAULTS_PASS@
 
 // Of what a tool is given: the command, and what an edit of a file is judged by. A longer text is not judged.
-const JUDGED = ["command", "workdir", "filePath", "path", "content", "oldString", "newString", "replaceAll", "patchText"]
+const JUDGED = ["command", "workdir", "filePath", "path", "content", "oldString", "newString", "replaceAll", "patchText", "prompt", "offset", "limit", "pattern", "url"]
 const MOST_JUDGED = 1048576
 const judged = (args) => {
   const short = (value) => typeof value === "boolean" || (typeof value === "string" && value.length <= MOST_JUDGED)
@@ -68,6 +68,7 @@ const way = () => {
 export const Tallygate = async ({ client, directory }) => {
   const parents = new Map() // session -> the one that started it; null for one that a user started
   const steps = new Map() // session -> how many of its model calls were asked about
+  const owed = new Map() // session -> what its model is to be told with the next result of a tool
 
   const show = async (message, duration) => {
     try {
@@ -127,6 +128,12 @@ export const Tallygate = async ({ client, directory }) => {
     if (answer.message) await show(String(answer.message))
   }
 
+  // A tool that is through: what it gave back is looked at for loops, and not kept.
+  const through = async (session, more) => {
+    const answer = await tell("tool.execute.after", session, more)
+    if (answer?.message) owed.set(session, String(answer.message))
+  }
+
   return {
     event: async ({ event }) => {
       const told = event.properties ?? {}
@@ -135,10 +142,15 @@ export const Tallygate = async ({ client, directory }) => {
         await tell(event.type, told.info.id, {})
       } else if (event.type === "session.idle") {
         await tell(event.type, told.sessionID, {})
+      } else if (event.type === "message.part.updated" && told.part?.type === "tool" && told.part.state?.status === "error") {
+        const { sessionID, tool, callID, state } = told.part // no hook tells of a tool that failed
+        const output = String(state.error).slice(0, MOST_JUDGED)
+        await through(sessionID, { tool, callID, args: judged(state.input), output, failed: true })
       } else if (event.type === "session.deleted") {
         await tell(event.type, told.info.id, {})
         parents.delete(told.info.id)
         steps.delete(told.info.id)
+        owed.delete(told.info.id)
       }
     },
     dispose: async () => {
@@ -172,6 +184,17 @@ export const Tallygate = async ({ client, directory }) => {
     "tool.execute.before": async (input, output) => {
       const args = judged(output?.args)
       await gate("tool.execute.before", input.sessionID, { tool: input.tool, callID: input.callID, args })
+    },
+    "tool.execute.after": async (input, output) => {
+      const { sessionID, tool, callID } = input
+      const exit = output?.metadata?.exit
+      const failed = typeof exit === "number" ? exit !== 0 : undefined
+      const said = typeof output?.output === "string" ? output.output : JSON.stringify(output?.content ?? "")
+      await through(sessionID, { tool, callID, args: judged(input.args), output: said.slice(0, MOST_JUDGED), failed })
+      if (owed.has(sessionID) && typeof output?.output === "string") {
+        output.output += `\n\n${owed.get(sessionID)}`
+        owed.delete(sessionID)
+      }
     },
   }
 }

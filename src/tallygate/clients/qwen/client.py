@@ -23,7 +23,16 @@ from tallygate.editing.edits import SERVER, FileEdits, Hook, Member
 
 _CLIENT = "qwen"
 GATING = ("UserPromptSubmit", "PreToolUse", "PreCompact")
-EVENTS = ("SessionStart", "UserPromptSubmit", "PreToolUse", "PreCompact", "Stop", "SessionEnd")
+EVENTS = (
+    "SessionStart",
+    "UserPromptSubmit",
+    "PreToolUse",
+    "PostToolUse",
+    "PostToolUseFailure",
+    "PreCompact",
+    "Stop",
+    "SessionEnd",
+)
 
 
 def _folder(where: InstallSurroundings) -> Path:
