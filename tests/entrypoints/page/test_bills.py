@@ -15,6 +15,7 @@ from tests.entrypoints.page.test_pages import Tables, amount, figure
 from tests.entrypoints.page.test_security import with_changes
 from tests.operations.bills.test_review import MILL, TODAY, line, worked
 from tests.operations.bills.test_review import bill as kept
+from tests.operations.usage.test_ingest import response, take
 
 from tallygate.core.authority import Authority, EntryDoor
 from tallygate.core.bills.drift import DriftCause
@@ -416,8 +417,14 @@ def test_other_pages_lead_to_everything_that_is_billed_since_today_never_is(bill
 
 
 def test_a_made_up_month_has_bills_that_differ_in_price_and_lines_without_a_call(world):
-    worked(world, Tokens(50_000, output=9_000), model="gpt-5.5")
-    worked(world, Tokens(50_000, output=9_000), model="claude-opus-4-7")
-    world.clock.at_us += 5 * 24 * 3600 * 1_000_000
-    bill_month(world.with_runtime(by="demo").rt)
-    assert counting(world) in ([], ["openai usage.csv", "anthropic usage.csv"])
+    models = ("gpt-5.5", "claude-opus-4-7", "gemini-3.1-flash")
+    for day in range(12):
+        take(world, *(response(world, f"{model}-{day}", 50_000, model=model) for model in models))
+        world.clock.at_us += 24 * 3600 * 1_000_000
+    bill_month(world.rt)
+    assert sorted(counting(world)) == ["anthropic usage.csv", "openai usage.csv"]
+    found = review(world.rt, ReviewWanted())
+    causes = {part.cause for part in found.parts if part.nanos}
+    assert causes >= {DriftCause.PRICE, DriftCause.BILL_ONLY, DriftCause.CREDIT, DriftCause.HIDDEN}
+    assert {each.model for each in found.apart} == {"openai/gpt-5.5"}
+    assert len(found.unbilled) == 12, "nobody has the bill of the third provider, and the last days are in none"
