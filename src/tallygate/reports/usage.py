@@ -241,7 +241,8 @@ def line_of(
     sessions: set[tuple[str | None, str | None]] = set()
     own: dict[SessionRate, int] = {}
     for each in sums:
-        models[each.model] = models.get(each.model, UsagePart()) + _part(each, certainties)
+        part, known = _part(each, certainties), models.get(each.model)
+        models[each.model] = part if known is None else known + part
         sessions.add((each.client, each.session))
         if rates and (rate := rates.get(each.session_id or "")) is not None:
             own[rate] = own.get(rate, 0) + each.nanos
@@ -255,7 +256,7 @@ def total_of(lines: Iterable[UsageLine]) -> UsageLine:
     own: dict[SessionRate, int] = {}
     for line in lines:
         for model, part in line.models.items():
-            models[model] = models.get(model, UsagePart()) + part
+            models[model] = part if (known := models.get(model)) is None else known + part
         sessions |= line.sessions
         for rate, nanos in line.own.items():
             own[rate] = own.get(rate, 0) + nanos
@@ -301,7 +302,9 @@ def _line(
     own: Mapping[SessionRate, int],
 ) -> UsageLine:
     dearest = sorted(models.items(), key=lambda item: (-item[1].nanos, item[0]))
-    return UsageLine(key, sum(models.values(), UsagePart()), dict(dearest), period, sessions, own)
+    parts = list(models.values())
+    whole = sum(parts[1:], parts[0]) if parts else UsagePart()
+    return UsageLine(key, whole, dict(dearest), period, sessions, own)
 
 
 def csv_of(names: Sequence[str], lines: Iterable[UsageLine], *, by_model: bool, periods: bool = False) -> bytes:

@@ -279,10 +279,11 @@ REST, CONVERSATION, SUBAGENT, OWN_TOOLS = "(rest)", "(conversation)", "(subagent
 def _named(rt: Runtime, each: UsageSum, keys: Sequence[By], period: str, whom: Whom | None = None) -> UsageSum:
     """A sum under the names of what it is of: the project of its folder, its client, its model and so on."""
     model = listed_name(each.model)
+    listed = each if model == each.model else replace(each, model=model)
     # A session is told with its client: that stands there once.
     told = [by for by in keys if by is not By.CLIENT or By.SESSION not in keys]
-    key = [part for by in told for part in _parts_of(rt, replace(each, model=model), by, period, whom or Whom())]
-    return replace(each, key=tuple(key), model=model)
+    key = [part for by in told for part in _parts_of(rt, listed, by, period, whom or Whom())]
+    return replace(listed, key=tuple(key))
 
 
 def _parts_of(rt: Runtime, each: UsageSum, by: By, period: str, whom: Whom) -> tuple[str | None, ...]:
