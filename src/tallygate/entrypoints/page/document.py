@@ -271,7 +271,7 @@ def _bottom(look: Look, around: PageAround, frame: Frame | None) -> Element:
             parts.append(h.span["ledger is new · no events yet"])
         parts.append(h.span[f"tallygate {__version__} · prices {prices.source} {prices.version}, {age}"])
         parts.append(h.span(".figures")[f"figures of {when(frame.now_us, frame.now_us, around.zone)}"])
-        verified: list[Node] = ["chain: ", h.a(href=look.href("proof"))["not verified by this browser"]]
+        verified: list[Node] = ["chain: ", h.a(href=look.href("proof"))["check it in this browser"]]
         parts.append(h.span(id="verified")[verified])
         parts.append(h.span(id="live", role="status"))
     else:
