@@ -11,16 +11,20 @@ from tests.reading_rules import Rule
 from tests.world import NANOS, hook_event, the_user
 
 from tallygate.core.authority import Authority, EntryDoor
+from tallygate.core.chosen import Filter, Span
 from tallygate.core.costing import Tokens
 from tallygate.core.errors import NotFound, UsersOnly
 from tallygate.core.hooks import HookVerdict, Moment
 from tallygate.core.likeness import ToolRun
 from tallygate.core.loops import LoopKind, LoopMode, LoopStage
 from tallygate.core.usage import ObservedUsage
+from tallygate.entrypoints.page.loops import loops_seen
 from tallygate.operations import loops
 from tallygate.operations.hooks import answer_hook
 from tallygate.operations.sessions.opening import open_session_of
 from tallygate.operations.usage.ingest import FileReading, ingest
+from tallygate.operations.views.gate import GateWanted, gate
+from tallygate.operations.views.overview import show_session
 
 SECOND = 1_000_000
 SECRET = "s3cr3t-token-of-the-user"
@@ -219,3 +223,22 @@ def test_a_loop_that_was_none_is_counted_and_goes_on(world):
     session = open_session_of(world.rt, "claude_code", "client-1")
     assert session is not None
     assert loops.lately(world.rt, session.session_id) == [told]
+
+
+def test_a_session_and_the_gate_tell_of_loops_and_of_those_that_were_none(world):
+    prompt(world)
+    worked(world, [FAILING] * 8)
+    loops.wrong(world.rt, None, authority=the_user("anna"))
+    session = open_session_of(world.rt, "claude_code", "client-1")
+    assert session is not None
+    view = show_session(world.rt, session.session_id)
+    assert [each.stage for each in view.loops] == [LoopStage.WARNED, LoopStage.REACHED]
+    now_us = world.clock.at_us
+    text = str(loops_seen("Loops", view.loops, now_us, UTC, empty="None."))
+    assert "1 warned of, 1 let go on." in text
+    assert "You said 1 time that it was none." in text
+    assert "$0.96 in 8 calls" in text
+    assert SECRET not in text
+    assert "None." in str(loops_seen("Loops", [], now_us, UTC, empty="None."))
+    asked = GateWanted(Span("all", "all days", 0, 2**62), Filter(()))
+    assert len(gate(world.rt, UTC, asked).loops) == 2

@@ -19,6 +19,7 @@ import click
 from tallygate.core import typed
 from tallygate.core.costing import Split
 from tallygate.core.gate.wording import short_name
+from tallygate.core.loops import SeenLoop
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import adding_up, exact_text, format_amount, json_number
 from tallygate.core.text import cleaned
@@ -450,6 +451,12 @@ def are(count: int) -> str:
 
 # --- moments ---------------------------------------------------------------------------------------------------------
 # Moments as people write them on the command line: a date, a time, or how long ago.
+
+
+def say_loops(seen: Iterable[SeenLoop], zone: str) -> None:
+    """Where an agent went round in circles, a line each: when, what, and what was done."""
+    for each in seen:
+        click.echo(safe(f"{when(each.at_us, zone)}  {each.told} ({each.done})", 1000))
 
 
 def shown_zone(settings: Settings) -> str:

@@ -23,7 +23,7 @@ from tallygate.core.words import BudgetMode, CallState, SessionExactness, Sessio
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import budget_json, budget_table, say_changes
 from tallygate.entrypoints.cli.options import as_json_option, limit_option
-from tallygate.entrypoints.cli.output import shown_zone
+from tallygate.entrypoints.cli.output import say_loops, shown_zone
 from tallygate.entrypoints.cli.program import Commands, Program, pass_program
 from tallygate.entrypoints.cli.unread import ODD_REPORTS, TOLD_BY
 from tallygate.ledger.port import SpendShare, StoredUsage
@@ -247,6 +247,7 @@ def _view_json(view: SessionView, *, calls: bool) -> dict[str, Any]:
         "mode_coverage": totals.coverage,
         "budgets": [budget_json(*each) for each in zip(view.budgets, view.splits, strict=True)],
         "limit_changes": [each.stated() for each in view.limit_changes],
+        "loops": [each.stated() for each in view.loops],
         "anomalies": [each.stated() for each in view.anomalies],
         "by_model": _shares_json(view.by_model),
         "by_tool": _shares_json(view.by_tool),
@@ -414,6 +415,9 @@ def _show(view: SessionView, time_zone: str, *, calls: bool) -> None:
     say_changes(view.limit_changes, time_zone)
     if view.over is not None:
         click.echo(view.over.told[0].upper() + view.over.told[1:])
+    if view.loops:
+        output.heading("Loops")
+        say_loops(view.loops, time_zone)
     for title, shares in (("MODEL", view.by_model), ("TOOL", view.by_tool), ("AGENT", view.by_actor)):
         if shares:
             click.echo()

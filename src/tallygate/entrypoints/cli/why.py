@@ -20,10 +20,11 @@ from tallygate.core.words import Action
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import say_changes
 from tallygate.entrypoints.cli.options import as_json_option
-from tallygate.entrypoints.cli.output import shown_zone
+from tallygate.entrypoints.cli.output import say_loops, shown_zone
 from tallygate.entrypoints.cli.own_limits import own_limits
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.runnable import runnable
+from tallygate.operations import loops
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.decision import BudgetThen, ExplainedDecision
 from tallygate.operations.views.decision import why as explained
@@ -51,9 +52,17 @@ def why(program: Program, asked: str | None, as_json: bool) -> None:
         own = {each.name: each.rule for each in own_limits(settings) if isinstance(each.rule, BudgetRule)}
         changes = changes_behind(rt, [each.name for each in found.budgets], own)
         afterwards = halt_judged(rt, found.call) if found.call.action is Action.HALT else None
+        seen = loops.lately(rt, found.session.session_id)[::-1]
     if as_json:
         verdict = None if afterwards is None else _verdict(afterwards)
-        output.document({**_document(found), "verdict": verdict, "limit_changes": [each.stated() for each in changes]})
+        output.document(
+            {
+                **_document(found),
+                "verdict": verdict,
+                "limit_changes": [each.stated() for each in changes],
+                "loops": [each.stated() for each in seen],
+            }
+        )
         return
     zone = shown_zone(settings)
     call, refused = found.call, found.call.action is Action.HALT
@@ -72,6 +81,9 @@ def why(program: Program, asked: str | None, as_json: bool) -> None:
         click.echo(f"\n{_judged(afterwards, afterwards.cost, afterwards.bound)}")
     if found.over is not None:
         click.echo(f"\nIn this session {found.over.told}")
+    if seen:
+        click.echo("\nLoops in this session:")
+        say_loops(seen, zone)
     if found.answer is not None and found.answer.message and (refused or found.answer.target_model):
         click.echo(f"\n{runnable(output.safe(found.answer.message, 2000))}")
     output.aside(f"event {found.event.seq:,}, {found.event.hash.hex()}; `tallygate verify` holds the journal.")

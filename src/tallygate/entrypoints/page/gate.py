@@ -20,6 +20,7 @@ from tallygate.entrypoints.page.decision_sum import decision_sum
 from tallygate.entrypoints.page.document import PageAround, document
 from tallygate.entrypoints.page.labels import actual_of, budget_label, budget_terms, decision_of
 from tallygate.entrypoints.page.look import Look
+from tallygate.entrypoints.page.loops import loops_seen
 from tallygate.entrypoints.page.parts import (
     ColumnHead,
     Figure,
@@ -80,6 +81,11 @@ def gate_page(look: Look, around: PageAround, seen: GateReview) -> bytes:
                 h.div(".w6")[_calibration(seen)],
                 len(seen.again) > 0 and h.div(".w12")[_again(seen)],
                 h.div(".w12")[_passed(look, seen, zone)],
+                h.div(".w12")[
+                    loops_seen(
+                        "Loops", seen.loops, seen.frame.now_us, zone, empty=f"None was seen in {seen.span.label}."
+                    )
+                ],
             ],
         ]
     return document(look, around, "Gate", *body, frame=seen.frame, count=_counted(seen))

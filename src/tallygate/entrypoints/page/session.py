@@ -28,6 +28,7 @@ from tallygate.entrypoints.page.labels import (
     session_facts,
 )
 from tallygate.entrypoints.page.look import Look
+from tallygate.entrypoints.page.loops import loops_seen
 from tallygate.entrypoints.page.now import session_link
 from tallygate.entrypoints.page.parts import (
     ColumnHead,
@@ -110,6 +111,7 @@ def session_page(
                 where_it_ends(beside.ahead),
                 _decisions(view),
                 limits_changed(view, frame, zone),
+                bool(view.loops) and loops_seen("Loops", view.loops, frame.now_us, zone, empty=""),
                 _budgets(view),
                 record(view, line),
             ],

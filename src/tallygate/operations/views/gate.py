@@ -16,6 +16,7 @@ from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.gate.verdict import HaltsAgain, HaltVerdict, JudgedHalt, halts_again, judge_halt
 from tallygate.core.learning.calibration import EstimateKind, StoredSample
 from tallygate.core.learning.coverage import AskedAgain, QuantileMet, needed_again, quantiles_met
+from tallygate.core.loops import SeenLoop
 from tallygate.core.model import Amount, Budget, Call, Session, in_usd
 from tallygate.core.money import COUNTED
 from tallygate.core.words import Action, ActorType, Reason, client_name
@@ -140,6 +141,7 @@ class GateReview:
     listed: tuple[GateDecision, ...]
     chosen: ExplainedDecision | None
     chosen_halt: JudgedHalt | None
+    loops: tuple[SeenLoop, ...] = ()
 
     def count(self, verdict: HaltVerdict) -> int:
         """How many halts were found to be that."""
@@ -236,6 +238,7 @@ def gate(rt: Runtime, zone: tzinfo, asked: GateWanted) -> GateReview:
             listed=listed,
             chosen=explained,
             chosen_halt=None if halt is None else judged(reader, halt),
+            loops=tuple(reader.loops_between(*of_span, CALLS_MAX)),
         )
 
 

@@ -18,6 +18,7 @@ from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.gate.lifecycle import ANOMALIES_MAX, CallAnomaly
 from tallygate.core.gate.rules import BudgetRule, BudgetScope, may_limit
 from tallygate.core.gate.wording import short_name
+from tallygate.core.loops import SeenLoop
 from tallygate.core.model import (
     SHOWN_MAX,
     Budget,
@@ -121,6 +122,7 @@ class SessionView:
     splits: tuple[Split, ...] = ()
     anomalies: list[CallAnomaly] = field(default_factory=list)
     over: LetThroughOver | None = None
+    loops: list[SeenLoop] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,7 @@ def show_session(rt: Runtime, session_id: str) -> SessionView:
             splits=tuple(unsure.of_budget(each, at_us) for each in budgets),
             anomalies=odd,
             over=let_through_over(reader, session_id),
+            loops=reader.loops_of(session_id, SHOWN_MAX),
         )
 
 
