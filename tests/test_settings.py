@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tallygate.core.errors import SettingsError
+from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.core.loops import LoopMode
 from tallygate.core.plan import PlanRule, PlanUnknown
 from tallygate.core.words import BudgetMode, CalibrationMode, ExpireAs, UnknownPrice
@@ -948,3 +948,46 @@ def test_a_projects_limit_on_a_plan_binds_there_at_once_and_its_other_rows_keep_
     assert [(rule.at_percent, rule.within) for rule in found.plan] == [(90, str(desk.project))]
     assert [row.shown.partition(" = ")[0] for row in found.waiting] == ["budget[2]"]
     assert "9" in found.waiting[0].shown
+
+
+SERVERS = [
+    ("postgresql://gate@db/t?sslmode=verify-full", None),
+    ("postgres:///t?service=team", None),
+    ("postgresql://gate:x@db/t", "must not hold a password"),
+    ("postgresql://gate@db/t?password=x", "must not hold a password"),
+    ("postgresql://gate:@db/t", "must not hold a password"),
+    ("postgresql://gate@db/a b", "without spaces"),
+    ("postgresql://[db/t", "must be an address"),
+]
+
+
+@pytest.mark.parametrize("address,refused", SERVERS)
+def test_a_database_is_named_in_the_user_s_file_without_a_password(
+    desk: Desk, address: str, refused: str | None
+) -> None:
+    desk.user(f"[paths]\ndatabase = '{address}'")
+    if refused is not None:
+        assert refused in desk.refusal()
+        return
+    paths = desk.load().paths
+    assert paths.server == address
+    assert paths.database == paths.data_dir / "ledger.db", "beside it lie what a server and its hooks leave there"
+    assert not paths.holds_nothing
+    assert "@" not in paths.ledger_name
+    with pytest.raises(LedgerUnavailable, match="database postgres") as told:
+        paths.in_a_file()
+    assert told.value.code == "not_in_a_file"
+
+
+def test_no_project_and_no_client_s_environment_leads_to_a_database(desk: Desk) -> None:
+    desk.shop("[paths]\ndatabase = 'postgresql://evil/t'")
+    assert "may be set in the user's settings file" in desk.refusal()
+    desk.shop("")
+    assert "in your settings file" in desk.refusal(TALLYGATE_DB="postgresql://evil/t")
+    serving = dataclasses.replace(desk.places, serves_many=True)
+    environ = {"TALLYGATE_DB": "postgresql://db/t"}
+    assert load_settings(environ, desk.project, serving).paths.server == "postgresql://db/t"
+    with pytest.raises(SettingsError, match="password"):
+        load_settings({"TALLYGATE_DB": "postgresql://u:p@db/t"}, desk.project, serving)
+    desk.user("[paths]\ndatabase = 'postgresql://db/t'")
+    assert desk.load(TALLYGATE_DB="/x/ledger.db").paths.server is None, "whoever names a file means that one"

@@ -13,17 +13,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from tallygate.attest.keyring import KeyRing
 from tallygate.attest.sealed import files_in
 from tallygate.clients.client import command_line
-from tallygate.clients.registry import REGISTRY
+from tallygate.clients.registry import REGISTRY, stands_in, weakens
 from tallygate.core.alerts import AlertRule
 from tallygate.core.errors import LedgerUnavailable, SettingsError
 from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.guard.fence import GuardedFiles
-from tallygate.core.hooks import HookEvent
 from tallygate.core.lock import LockStanding
 from tallygate.core.model import Policy
 from tallygate.core.moments import ClockWatch, as_datetime
@@ -32,6 +31,7 @@ from tallygate.core.words import UnknownPrice
 from tallygate.ledger.anchor import Anchor
 from tallygate.ledger.lock_marks import LockMarks
 from tallygate.ledger.port import Ledger, LedgerBusy
+from tallygate.ledger.postgres.opening import CommonOptions, hook_opens_none, open_server
 from tallygate.ledger.presence import ServerPresence
 from tallygate.ledger.runlog import JsonLinesLog
 from tallygate.ledger.sqlite.database import SqliteLedger
@@ -69,6 +69,7 @@ from tallygate.surroundings import Surroundings, around_here
 from tallygate.workspace import PlacesSeen
 
 if TYPE_CHECKING:
+    from tallygate.ledger.postgres.database import PostgresLedger
     from tallygate.operations.usage.follow import Follower
 
 
@@ -150,7 +151,7 @@ class App:
     start: Start
     settings: Settings
     runtime: Runtime
-    deferred: DeferredLedger[SqliteLedger]
+    deferred: DeferredLedger[SqliteLedger | PostgresLedger]
     presence: ServerPresence
     seen: PlacesSeen
     follower: Follower | None = None
@@ -163,7 +164,13 @@ class App:
 
     @property
     def ledger(self) -> SqliteLedger:
-        """The ledger, opened. Raises `LedgerUnavailable` where that cannot be done."""
+        """The ledger in its file, opened. Raises `LedgerUnavailable` where that cannot be done, or is in a database."""
+        self.settings.paths.in_a_file()
+        return cast("SqliteLedger", self.deferred.opened())
+
+    @property
+    def kept(self) -> SqliteLedger | PostgresLedger:
+        """The ledger, opened, wherever it is. Raises `LedgerUnavailable` where that cannot be done."""
         return self.deferred.opened()
 
     def serving(self, server_id: str | None = None) -> App:
@@ -292,7 +299,10 @@ class App:
 
     def accepting(self) -> App:
         """The same program on the ledger as it is, whatever it was before: for the user who goes on with it."""
-        deferred = DeferredLedger(partial(open_ledger, self.settings, accepting=True))
+        self.settings.paths.in_a_file()
+        deferred: DeferredLedger[SqliteLedger | PostgresLedger] = DeferredLedger(
+            partial(open_ledger, self.settings, accepting=True)
+        )
         services = replace(self.runtime.services, ledger=deferred, locks=LockBook())
         return replace(self, deferred=deferred, runtime=replace(self.runtime, services=services))
 
@@ -358,16 +368,23 @@ def open_ledger(settings: Settings, *, making: bool = True, accepting: bool = Fa
     """The ledger the settings name, opened. Raises `LedgerUnavailable` where that cannot be done."""
     return SqliteLedger(
         settings.paths.database,
-        clock=clock_us,
         new_ledger_id=lambda: new_token(16),
-        durability=settings.ledger.durability.value,
-        lock_timeout_ms=settings.ledger.lock_timeout_ms,
-        watch=ClockWatch(clock_us, steady_us),
         anchor=anchor_of(settings),
         making=making,
         accepting=accepting,
-        rules=REGISTRY.rules,
+        **common(settings),
     )
+
+
+def common(settings: Settings) -> CommonOptions:
+    """What every ledger is opened with, wherever it is."""
+    return {
+        "clock": clock_us,
+        "durability": settings.ledger.durability.value,
+        "lock_timeout_ms": settings.ledger.lock_timeout_ms,
+        "watch": ClockWatch(clock_us, steady_us),
+        "rules": REGISTRY.rules,
+    }
 
 
 def _open(settings: Settings, *, making: bool) -> SqliteLedger:
@@ -408,8 +425,14 @@ def compose(settings: Settings, *, by: str, start: Start | None = None) -> App:
 
     Where there is none it is made then, by whatever is no hook.
     """
-    connect = partial(_open, settings, making=by not in MAKE_NONE)
-    deferred = DeferredLedger(connect if settings.unread is None else partial(_open_unlocked, settings))
+    connect: Callable[[], SqliteLedger | PostgresLedger] = partial(_open, settings, making=by not in MAKE_NONE)
+    if settings.paths.server is not None:
+        connect = (
+            hook_opens_none if by in MAKE_NONE else partial(open_server, settings.paths.server, **common(settings))
+        )
+    deferred: DeferredLedger[SqliteLedger | PostgresLedger] = DeferredLedger(
+        connect if settings.unread is None else partial(_open_unlocked, settings)
+    )
     presence = ServerPresence(settings.paths.database.parent / "servers")
     start = started() if start is None else start
     seen = PlacesSeen(lambda: ticks_us(), lambda: str(start.around.home))  # noqa: PLW0108 - looked up when it is needed
@@ -484,8 +507,8 @@ def runtime_of(
         abandon_after_us=policy.abandon_after_us,
         told_at_start=settings.spoken,
         foreign=settings.foreign,
-        weakens=partial(weakens, start),
-        stand_in=partial(stands_in, start),
+        weakens=partial(weakens, around.home, around.environ),
+        stand_in=partial(stands_in, start.places.home, around.environ),
         guarded=cache(partial(guarded_here, start, settings)),
     )
     return Runtime(services, workspace, tenant=settings.tenant, by=by)
@@ -566,23 +589,6 @@ def guarded_here(start: Start, settings: Settings) -> GuardedFiles:
         (cache_folder(start.around), cache_folder(Surroundings({}, None, user.home))),
     )
     return guarded_of(own, frozenset(settings.enforcement.agents_may), clients=REGISTRY.nested)
-
-
-def weakens(start: Start, event: HookEvent) -> str | None:
-    """Whether a change of a client's settings would switch the gate off, in a sentence."""
-    client = REGISTRY.stored(event.client)
-    if client is None or client.weakened is None or event.changed_file is None:
-        return None
-    folder = None if event.folder is None else Path(event.folder)
-    return client.weakened(Path(event.changed_file), folder, start.around.home, start.around.environ)
-
-
-def stands_in(start: Start, event: HookEvent) -> str | None:
-    """Whether another server would answer a client's hooks in the place of ours, in a sentence."""
-    client = REGISTRY.stored(event.client)
-    if client is None or client.stand_in is None or event.folder is None:
-        return None
-    return client.stand_in(Path(event.folder), start.places.home, start.around.environ)
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from tallygate.ledger.audit.audit import audit
 from tallygate.ledger.events import KEYS
 from tallygate.ledger.port import LedgerBusy, Update
 from tallygate.ledger.rows import COLUMNS
-from tallygate.ledger.shapes import is_server, postgres_columns
+from tallygate.ledger.shapes import postgres_columns, postgres_roles, spoken
 from tallygate.operations.budgets.calls import sweep
 from tallygate.operations.budgets.change import raise_budget, set_budget
 from tallygate.operations.gate.record import UsageReport, record_usage, void_call
@@ -42,8 +42,6 @@ from tallygate.operations.usage.ingest import FileReading, ingest_all, link_sess
 
 HOUR_US = 3_600_000_000
 psycopg = pytest.importorskip("psycopg", reason="the extra `postgres` is not installed")
-from tallygate.ledger.postgres.schema import roles  # noqa: E402
-from tallygate.ledger.postgres.server import spoken  # noqa: E402
 
 
 def postgres_world(folder, url=None):
@@ -392,7 +390,7 @@ def test_the_writer_s_role_does_all_of_the_work_and_can_change_no_event(tmp_path
     server = shared()
     url = server.database()
     name = url.partition("?")[0].rpartition("/")[2]
-    server.execute(roles(), name)
+    server.execute(postgres_roles(), name)
     server.execute("DROP ROLE IF EXISTS writes; DROP ROLE IF EXISTS looks", name)
     server.execute(
         "CREATE ROLE writes LOGIN IN ROLE tallygate_writer; CREATE ROLE looks LOGIN IN ROLE tallygate_reader", name
@@ -437,4 +435,3 @@ def test_nothing_that_a_hook_or_a_start_runs_imports_the_driver():
 
 def test_an_address_is_told_without_who_enters_and_how():
     assert spoken("postgresql://me:secret@db:5/l?password=x") == "postgresql://db:5/l"
-    assert [is_server(each) for each in ("postgresql://h/d", "postgres://h/d", "/x/ledger.db")] == [True, True, False]

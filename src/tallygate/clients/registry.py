@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tallygate.clients import FOLDERS
 from tallygate.clients.client import Client
 from tallygate.core.guard.nested import NestedClient
-from tallygate.core.hooks import HookFacts, Moment
+from tallygate.core.hooks import HookEvent, HookFacts, Moment
 from tallygate.core.usage import Rules
 from tallygate.core.words import ClientNames, client_name
 
@@ -118,3 +119,20 @@ class Registry:
 
 
 REGISTRY = Registry(import_module(f"tallygate.clients.{folder}.client").CLIENT for folder in FOLDERS)
+
+
+def weakens(home: Path, environ: Mapping[str, str], event: HookEvent) -> str | None:
+    """Whether a change of a client's settings would switch the gate off, in a sentence."""
+    client = REGISTRY.stored(event.client)
+    if client is None or client.weakened is None or event.changed_file is None:
+        return None
+    folder = None if event.folder is None else Path(event.folder)
+    return client.weakened(Path(event.changed_file), folder, home, environ)
+
+
+def stands_in(home: Path, environ: Mapping[str, str], event: HookEvent) -> str | None:
+    """Whether another server would answer a client's hooks in the place of ours, in a sentence."""
+    client = REGISTRY.stored(event.client)
+    if client is None or client.stand_in is None or event.folder is None:
+        return None
+    return client.stand_in(Path(event.folder), home, environ)

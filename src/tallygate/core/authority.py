@@ -75,6 +75,7 @@ FREE: Mapping[str, str] = {
     "keys export": "reads",
     "keys show": "makes a key where there is none",
     "loop list": "reads",
+    "migrate": "makes tables, or brings them up to date",
     "on": "stops again what is over a limit",
     "prices": "reads",
     "report": "reads",

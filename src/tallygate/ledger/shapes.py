@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from importlib import resources
 from typing import Any
+from urllib.parse import urlsplit
 
 SQLITE, POSTGRES = "sqlite", "postgres"
 Read = Callable[..., Iterator[tuple[Any, ...]]]
@@ -35,6 +36,11 @@ def postgres_scripts() -> list[tuple[int, str]]:
     folder = resources.files("tallygate.ledger") / "schema" / "postgres"
     names = sorted(entry.name for entry in folder.iterdir() if re.fullmatch(r"\d{4}_\w+\.sql", entry.name))
     return [(int(name[:4]), (folder / name).read_text(encoding="utf-8")) for name in names]
+
+
+def postgres_roles() -> str:
+    """The script that gives roles the least that they need."""
+    return (resources.files("tallygate.ledger") / "schema" / "postgres" / "roles.sql").read_text(encoding="utf-8")
 
 
 def postgres_columns() -> set[tuple[str, str]]:
@@ -76,6 +82,11 @@ def strange_in(read: Read) -> Iterator[tuple[str, str, str]]:
             yield "function tally_refused", "is not as this program made it", _TAKEN
 
 
-def is_server(text: str) -> bool:
-    """Whether a place names a database server rather than a file."""
-    return text.startswith(("postgresql://", "postgres://"))
+def spoken(url: str) -> str:
+    """A database as it is named to people: without who enters it and how.
+
+    >>> spoken("postgresql://me@db.example:6432/ledger?sslmode=verify-full")
+    'postgresql://db.example:6432/ledger'
+    """
+    parts = urlsplit(url)
+    return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"

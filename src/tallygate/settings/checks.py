@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, InvalidOperation
 from enum import StrEnum
+from urllib.parse import parse_qsl, urlsplit
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.gate.rules import parse_period
@@ -258,6 +259,34 @@ def time_zone(value: object) -> str:
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
             pass
     raise Unfit(f"must be an IANA time zone such as Europe/Berlin, not {short(value)}")
+
+
+# What opens a database does not stand in a file that is read, shown and signed.
+_SECRETS = ("password", "sslpassword")
+
+
+def is_server(text: str) -> bool:
+    """Whether a place names a database server rather than a file."""
+    return text.startswith(("postgresql://", "postgres://"))
+
+
+def database_text(value: object) -> str:
+    """A path, or the address of a database server without a password."""
+    if not isinstance(value, str) or not is_server(value):
+        return path_text(value)
+    if len(value) > 4_096 or not value.isprintable() or " " in value:
+        raise Unfit("must be an address without spaces and control characters")
+    try:
+        parts = urlsplit(value)
+        held = parts.password is not None or any(name in _SECRETS for name, _ in parse_qsl(parts.query, True))
+    except ValueError:
+        raise Unfit("must be an address such as postgresql://host/database") from None
+    if held:
+        raise Unfit(
+            "must not hold a password: put it into ~/.pgpass, the file that PGPASSFILE names, or a service file"
+            " (postgresql:///?service=NAME)"
+        )
+    return value
 
 
 def path_text(value: object) -> str:

@@ -58,7 +58,8 @@ THEIR_LOG = "L6E_LOG_PATH"
 class UserPlaces:
     """Where a system keeps a user's things; for a command that `init` has installed, as it was told there.
 
-    `foreign` are variables of the client that do not count beside that.
+    `foreign` are variables of the client that do not count beside that. One that `serves_many` was started by nobody's
+    client, and may be told by a variable which database it serves.
     """
 
     home: Path
@@ -66,6 +67,7 @@ class UserPlaces:
     data_dir: Path
     installed: InstalledPlaces | None = None
     foreign: tuple[str, ...] = ()
+    serves_many: bool = False
 
 
 def places(around: Surroundings) -> UserPlaces:
@@ -293,15 +295,23 @@ def _user_document(environ: Mapping[str, str], cwd: Path, where: UserPlaces) -> 
     paths, begin = document.values.get("paths"), Path(document.name).parent
     if isinstance(paths, dict):
         # A path in a file starts there, since the working directory is anybody's.
-        full = {key: str(_absolute(text, begin, where.home)) if isinstance(text, str) and text else text
-                for key, text in paths.items()}  # fmt: skip
+        full = {
+            key: str(_absolute(text, begin, where.home))
+            if isinstance(text, str) and text and not checks.is_server(text)
+            else text
+            for key, text in paths.items()
+        }
         document = replace(document, values={**document.values, "paths": full})
     return document, (*notices, *read)
 
 
 def _paths(environ: Mapping[str, str], cwd: Path, where: UserPlaces, root: Path | None, user: Document | None) -> Paths:
     given: dict[str, Path] = {}
+    server: str | None = None
     for attribute, text in (sections.read_paths(user) if user else {}).items():
+        if attribute == "database" and checks.is_server(text):
+            server = text
+            continue
         given[attribute] = _absolute(text, cwd, where.home)
         if attribute == "run_log" and (wrong := _not_a_run_log(given[attribute])) and user:
             raise user.error(("paths", attribute), f"paths.run_log {wrong}.")
@@ -309,6 +319,11 @@ def _paths(environ: Mapping[str, str], cwd: Path, where: UserPlaces, root: Path 
     for attribute, names in PATH_VARIABLES.items():
         for name in names:
             if text := environ.get(name):
+                if attribute == "database" and checks.is_server(text):
+                    server = _server(name, text, where)
+                    break
+                if attribute == "database":
+                    server = None  # whoever names a file by a variable means that one
                 base = root or cwd if attribute == "run_log" else cwd
                 path = _path(name, text, base, where.home)
                 if name == THEIR_LOG:
@@ -335,7 +350,18 @@ def _paths(environ: Mapping[str, str], cwd: Path, where: UserPlaces, root: Path 
         config_dir=where.config_dir,
         by_variable=where.installed is None and database != lasting,
         given=where.installed is not None,
+        server=server,
     )
+
+
+def _server(name: str, text: str, where: UserPlaces) -> str:
+    """A database that a variable names: any client's environment could name one, so that is for a server on its own."""
+    if not where.serves_many:
+        raise SettingsError(f"{name}: a database is named in your settings file, as [paths] database.")
+    try:
+        return checks.database_text(text)
+    except Unfit as error:
+        raise SettingsError(f"{name}: {error}.") from None
 
 
 def _log_passed_over(

@@ -97,8 +97,9 @@ class Paths:
         variables=("TALLYGATE_HOME",),
     )  # fmt: skip
     database: Path = setting(
-        MISSING, "database", checks.path_text, '"~/tallygate/ledger.db"',
-        "The ledger. Without it: `ledger.db` in `data_dir`.",
+        MISSING, "database", checks.database_text, '"~/tallygate/ledger.db"',
+        "The ledger: a file, or a team's database, `postgresql://HOST/NAME` without a password"
+        " ([Teams](../guides/teams.md)). Without it: `ledger.db` in `data_dir`.",
         variables=("TALLYGATE_DB", "L6E_SESSION_DB_PATH"),
     )  # fmt: skip
     key_dir: Path = setting(
@@ -120,6 +121,32 @@ class Paths:
     config_dir: Path | None = None
     by_variable: bool = False
     given: bool = False
+    # The database that the ledger is in, where it is in none of these files. Beside `database` servers are found then.
+    server: str | None = None
+
+    @property
+    def ledger_name(self) -> str:
+        """Where the ledger is, as it is named to people."""
+        from tallygate.ledger.shapes import spoken
+
+        return str(self.database) if self.server is None else spoken(self.server)
+
+    @property
+    def holds_nothing(self) -> bool:
+        """Whether there is no ledger yet: of a database only asking it tells, so there may be one."""
+        from tallygate.ledger.sqlite.files import is_nothing
+
+        return self.server is None and is_nothing(self.database)
+
+    def in_a_file(self, instead: str = "A database is backed up and restored by its own means.") -> Path:
+        """The ledger's file. Raises `LedgerUnavailable`, with what to do `instead`, where it is in a database."""
+        if self.server is not None:
+            raise LedgerUnavailable(
+                f"The ledger is in the database {self.ledger_name}: this is done to a ledger in a file.",
+                hint=instead,
+                code="not_in_a_file",
+            )
+        return self.database
 
     @property
     def is_installed(self) -> bool:

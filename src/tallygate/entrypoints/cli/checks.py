@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tallygate.attest import sealed
 from tallygate.attest.keyring import KeyRing
@@ -37,6 +38,9 @@ from tallygate.operations.views.prices import OLD_DAYS
 from tallygate.operations.views.usage import unread_files
 from tallygate.settings import Settings
 
+if TYPE_CHECKING:
+    from tallygate.ledger.postgres.database import PostgresLedger
+
 FINDINGS_SHOWN = 10
 LIMITS_SHOWN = 5
 CLOCK_SLACK_US = 1_000_000
@@ -58,19 +62,20 @@ def every(program: Program) -> Iterator[Check]:
     yield settings_read(settings)
     yield raising(program.authority(settings), settings)
     database = settings.paths.database
-    yield network(database)
+    if settings.paths.server is None:
+        yield network(database)
     yield of_resident(settings)
     usable = None
     with program.opened(settings, by="doctor") as app:
         try:
-            ledger = app.ledger
+            ledger = app.kept
         except TallygateError as error:
             yield failed("ledger", error)
         else:
-            usable = database
             yield from of_ledger(ledger, app.runtime)
-
-            yield of_anchor(app.anchor, app.runtime)
+            if settings.paths.server is None:
+                usable = database
+                yield of_anchor(app.anchor, app.runtime)
 
             yield of_lock(settings.paths.key_dir, app.runtime)
             if (off := off_at_a_look(app.runtime)) is not None:
@@ -159,9 +164,9 @@ def network(database: Path) -> Check:
     return Check("disk", CheckState.OK, kind)
 
 
-def of_ledger(ledger: SqliteLedger, runtime: Runtime) -> Iterator[Check]:
+def of_ledger(ledger: SqliteLedger | PostgresLedger, runtime: Runtime) -> Iterator[Check]:
     """The checks of a ledger that could be opened; a fault of one does not keep the others from being made."""
-    looks = {
+    looks: dict[str, Callable[[Any, Runtime], Check]] = {
         "ledger": _file,
         "lock": _lock,
         "clock": _clock,
@@ -171,11 +176,18 @@ def of_ledger(ledger: SqliteLedger, runtime: Runtime) -> Iterator[Check]:
         "limits": _limits,
         "budgets": _budgets,
     }
+    if not isinstance(ledger, SqliteLedger):
+        looks = {"ledger": _database, **{name: look for name, look in looks.items() if name not in ("ledger", "pages")}}
     for name, look in looks.items():
         try:
             yield look(ledger, runtime)
         except TallygateError as error:
             yield failed(name, error)
+
+
+def _database(ledger: PostgresLedger, _: Runtime) -> Check:
+    state = condition.condition(ledger)
+    return Check("ledger", CheckState.OK, f"{ledger.place} ({output.size(state.size_bytes)}, schema {state.schema})")
 
 
 def _file(ledger: SqliteLedger, _: Runtime) -> Check:

@@ -67,7 +67,7 @@ def _rebuild(ctx: click.Context, program: Program, *, as_json: bool) -> None:
 
     settings = program.settings()
     authority = program.authority(settings, of=Loosening.REBUILD)
-    path = settings.paths.database
+    path = settings.paths.in_a_file()
     with program.opened(settings, by="doctor") as app, output.working("rebuilding the ledger from its events"):
         now_us = app.runtime.services.clock_us()
         try:

@@ -267,7 +267,7 @@ def _make_ledger(program: Program, settings: Settings) -> LedgerUnavailable | No
     """
     with program.opened(settings, by="init") as app:
         try:
-            _ = app.ledger
+            _ = app.kept
             read_news(app.runtime)
         except LedgerUnavailable as error:
             return error
@@ -278,9 +278,8 @@ def _make_ledger(program: Program, settings: Settings) -> LedgerUnavailable | No
 def _remove_unused(program: Program, settings: Settings) -> None:
     """Take away the ledger that `init` made, where nothing ever came into it."""
     from tallygate.ledger.audit.rebuild import remove_unused
-    from tallygate.ledger.sqlite.files import is_nothing
 
-    if is_nothing(settings.paths.database):
+    if settings.paths.holds_nothing:
         return
     with program.opened(settings, by="init") as app, contextlib.suppress(LedgerUnavailable, OSError):
         remove_unused(app.ledger)
@@ -394,7 +393,7 @@ def _own_zone(program: Program, settings: Settings) -> str | None:
     """The machine's time zone, where the user has none yet and no budget has begun its days by another."""
     if settings.zone_is_set:
         return None
-    if settings.paths.database.exists():
+    if settings.paths.server is not None or settings.paths.database.exists():
         with program.opened(settings, by="init") as app, app.runtime.reading() as reader:
             if reader.window_periods():
                 return None

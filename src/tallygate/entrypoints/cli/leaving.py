@@ -13,7 +13,6 @@ from tallygate.core.text import plural
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.limits import is_attended, is_begun_by_init
 from tallygate.entrypoints.cli.program import Program
-from tallygate.ledger.sqlite.files import is_nothing
 from tallygate.operations.setup.leaving import Kept, KeptPlaces, kept_in, links_among, take_away
 from tallygate.operations.usage.telemetry import TOKEN_FILE
 from tallygate.settings import Settings, places
@@ -71,7 +70,7 @@ def run_logs(program: Program, settings: Settings) -> list[Path]:
     """The run logs in projects that the ledger knows of, and that of this one: they are the projects' own."""
     root = settings.paths.project_root
     projects = [] if root is None else [str(root)]
-    if not is_nothing(settings.paths.database):
+    if not settings.paths.holds_nothing:
         with contextlib.suppress(LedgerUnavailable, OSError), program.opened(settings, by="init") as app:
             with app.runtime.reading() as reader:
                 found = reader.sessions(state=None, limit=_SESSIONS_LOOKED_AT)

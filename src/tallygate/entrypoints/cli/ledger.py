@@ -89,7 +89,7 @@ def restore(program: Program, file: Path, reason: str, as_json: bool) -> None:
     settings = program.settings()
     authority = program.authority(settings, of=Loosening.RESTORE)
     why = reason_of(reason)
-    database, timeout_ms = settings.paths.database, settings.ledger.lock_timeout_ms
+    database, timeout_ms = settings.paths.in_a_file(), settings.ledger.lock_timeout_ms
     with program.opened(settings, by="restore") as app:
         was = app.anchor.read().newest
         with output.working("looking through the backup"):

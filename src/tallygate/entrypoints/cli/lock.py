@@ -45,6 +45,9 @@ def lock(program: Program) -> None:
     loaded = loaded_here()
     settings = loaded.settings
     authority = program.authority(settings)
+    settings.paths.in_a_file(
+        "Who may loosen there is who may log in: give servers the role that writes, and nobody more."
+    )
     if settings.lock is None:
         authority.require(Loosening.LOCK)
     with program.opened(settings, by="lock") as app:

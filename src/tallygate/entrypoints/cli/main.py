@@ -44,6 +44,7 @@ COMMANDS = {
         "trust": "trust:trust",
         "lock": "lock:lock",
         "unlock": "lock:unlock",
+        "migrate": "migrate:migrate",
         "demo": "demo:demo",
         "import-l6e": "import_l6e:import_",
     },

@@ -26,7 +26,6 @@ from tallygate.entrypoints.cli.program import FAILED, Program, pass_program
 from tallygate.entrypoints.cli.trust import loaded_here
 from tallygate.files import make_folders, read_file
 from tallygate.files import replace as replace_file
-from tallygate.ledger.sqlite.files import is_nothing
 from tallygate.operations.budgets.change import note_own_limit
 from tallygate.operations.budgets.of_settings import names_none
 from tallygate.operations.lock import sign_settings
@@ -312,7 +311,7 @@ def _write(
     is_sessions = isinstance(limit.rule, BudgetRule) and limit.rule.scope is BudgetScope.SESSION
     if is_gone and is_sessions and left.budgets == ():
         output.aside(f"A session has {format_amount(left.session_budget.limit)} where nothing is set.")
-    if not is_gone and not is_nothing(settings.paths.database):
+    if not is_gone and not settings.paths.holds_nothing:
         before = _before(own, limit).amount if what is Loosening.BUDGET_SET else None
         with program.opened(settings) as app:
             why, amounts = cleaned(reason, _REASON_MAX), (before, limit.amount)
@@ -374,7 +373,7 @@ def _sign(program: Program, settings: Settings, authority: Authority) -> None:
 
 def _warnings(program: Program, settings: Settings, rule: BudgetRule | PlanRule) -> Iterator[str]:
     """That a limit binds nothing, is passed already, or stops every first prompt; nothing where nobody knows."""
-    if is_nothing(settings.paths.database):
+    if settings.paths.holds_nothing:
         return
     if isinstance(rule, PlanRule):
         yield from _plan_warnings(program, settings, rule)

@@ -151,7 +151,7 @@ def _look(program: Program, settings: Settings, zone: str, *, syncing: bool) -> 
             anomalies=anomalies,
             looser=recently_looser(rt),
             stops=last_stops(rt),
-            state=condition(app.ledger),
+            state=condition(app.kept),
             lock=standing_now(rt),
             off=off_at_a_look(rt),
             prices=rt.workspace.prices.info(as_datetime(now_us)),
@@ -175,7 +175,7 @@ def _document(seen: _Seen) -> dict[str, Any]:
         "plan_limits": [plan_json(each) for each in seen.plans],
         "proposed_session_limit": None if seen.other is None else json_number(seen.other.proposed.limit_nanos),
         "ledger": {
-            "path": str(paths.database),
+            "path": paths.ledger_name,
             "id": state.ledger_id,
             "size_bytes": state.size_bytes,
             "schema": state.schema,
@@ -262,7 +262,7 @@ def _places(seen: _Seen) -> list[tuple[str, str]]:
     fetched = "" if prices.fetched_at is None else f", fetched {prices.fetched_at[:10]}"
     age = "no dated prices" if prices.age_days is None else f"newest price {prices.age_days} days old"
     return [
-        ("ledger", f"{paths.database} ({output.size(seen.state.size_bytes)}, schema {seen.state.schema})"),
+        ("ledger", f"{paths.ledger_name} ({output.size(seen.state.size_bytes)}, schema {seen.state.schema})"),
         ("events", _events(head.seq, output.when(head.at_us, seen.zone))),
         *([("last hash", head.hash.hex())] if head.seq else []),
         ("run log", f"{paths.run_log}" + (f" ({plural(waiting, 'line')} waiting)" if waiting else "")),

@@ -14,7 +14,6 @@ from tallygate.core.typed import span_us
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.output import shown_zone
 from tallygate.entrypoints.cli.program import Program, pass_program
-from tallygate.ledger.sqlite.files import is_nothing
 from tallygate.operations.lock import switch_off, switch_on
 from tallygate.settings import Settings
 
@@ -68,5 +67,5 @@ def off_json(found: Off) -> dict[str, str | None]:
 
 
 def _check_there(settings: Settings) -> None:
-    if is_nothing(settings.paths.database) and settings.unread is None:
+    if settings.paths.holds_nothing and settings.unread is None:
         raise NotFound("There is no ledger yet, so nothing is stopped anyhow.", hint="tallygate init sets it up.")

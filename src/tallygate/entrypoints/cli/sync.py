@@ -24,7 +24,6 @@ from tallygate.entrypoints.cli.options import ClientChoice
 from tallygate.entrypoints.cli.output import moment_us, shown_zone, since_option, zone_of
 from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.unread import MEANING, open_questions, unread_json, unread_text
-from tallygate.ledger.sqlite.files import is_nothing
 from tallygate.operations.learning.estimates import has_learned
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.usage.sync import FileFault, SyncProgress, SyncReport, unseen_sync, watch
@@ -157,7 +156,7 @@ def first_look(
     Without `reading` what is known is shown as it stands.
     """
     with program.opened(settings, by=by) as app:
-        if not is_nothing(settings.paths.database) or settings.paths.is_installed or _was_there(app):
+        if not settings.paths.holds_nothing or settings.paths.is_installed or _was_there(app):
             if reading:
                 read_news(app.runtime, clients)
             yield app

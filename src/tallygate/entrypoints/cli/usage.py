@@ -22,7 +22,6 @@ from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.entrypoints.cli.sync import first_look, read_news, reading_first
 from tallygate.entrypoints.cli.unread import ODD_REPORTS, open_questions, unread_json
 from tallygate.ledger.port import Anomaly
-from tallygate.ledger.sqlite.files import is_nothing
 from tallygate.operations.views.usage import UsageView, UsageWanted, list_usage
 from tallygate.reports.usage import ALWAYS_US, By, UsageLine, UsagePart, csv_of
 from tallygate.workspace import written_out
@@ -202,7 +201,7 @@ def anomalies(program: Program, as_json: bool) -> None:
     """
     settings = program.settings()
     with (
-        first_look(program, settings, reading=is_nothing(settings.paths.database)) as app,
+        first_look(program, settings, reading=settings.paths.holds_nothing) as app,
         app.runtime.reading() as reader,
     ):
         found, count = reader.anomalies(_ANOMALIES_SHOWN), reader.count_anomalies()
@@ -295,7 +294,7 @@ def correct(
     settings = program.settings()
     authority = program.authority(settings)
     with program.opened(settings) as app:
-        if is_nothing(settings.paths.database):
+        if settings.paths.holds_nothing:
             read_news(app.runtime)
         done = correct_usage(app.runtime, response, counts, model=model, reason=reason, authority=authority)
     before, after = done.before, done.after

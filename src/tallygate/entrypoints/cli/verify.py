@@ -23,7 +23,7 @@ from tallygate.entrypoints.cli.program import Program, pass_program
 from tallygate.ledger.anchor import AnchorRecord
 from tallygate.ledger.sqlite.files import is_nothing
 from tallygate.operations.proof.evidence import Area, Report
-from tallygate.operations.proof.verify import OutsideEvidence, verify_ledger
+from tallygate.operations.proof.verify import OutsideEvidence, verify_ledger, verify_open
 from tallygate.settings import Settings
 
 CODES = {
@@ -77,11 +77,17 @@ def verify(
     asked = OutsideEvidence(keys, None if head is None else bytes.fromhex(head), log)
     report = Report()
     if db is not None or attestation is None or head is not None or log is not None:
-        if db is None or db.absolute() == own:
-            ours = settings.paths.run_log
+        ours = settings.paths.run_log
+        if db is None and settings.paths.server is not None:
+            asked = replace(asked, log=log or (ours if ours.is_file() else None))
+        elif db is None or db.absolute() == own:
             asked = replace(asked, anchor=_remembered(program, settings), log=log or (ours if ours.is_file() else None))
         with output.working("verifying the ledger"):
-            report = _verified(program, settings, own if db is None else db, asked)
+            if db is None and settings.paths.server is not None:
+                with program.opened(settings, by="verify") as app:
+                    report = verify_open(app.kept, asked)
+            else:
+                report = _verified(program, settings, own if db is None else db, asked)
     if attestation is not None:
         _attested(report, attestation, asked, db)
     _say(report, as_json=as_json)

@@ -19,6 +19,7 @@ from tallygate.ledger.rollups import SELECT_BEYOND, SELECT_STATE, SumsHeld, chec
 from tallygate.ledger.rows import COLUMNS
 from tallygate.ledger.shapes import POSTGRES, strange_in
 from tallygate.ledger.sqlite.files import migrations, statements
+from tallygate.ledger.transaction import StoreReader
 
 # --- settling --------------------------------------------------------------------------------------------------------
 # A fold whose memory does not grow with the journal: rows leave it once they stand in the ledger as they should.
@@ -376,6 +377,12 @@ class AuditableLedger(Protocol):
     def ledger_id(self) -> str: ...
     def reading(self) -> AbstractContextManager[object]: ...
     def rows(self, sql: str, parameters: Sequence[Any] = ...) -> Iterator[tuple[Any, ...]]: ...
+
+
+class ReadLedger(AuditableLedger, Protocol):
+    """A ledger that is read by its own words, too: whose it is and wherever it is."""
+
+    def reading(self, tenant: str = ...) -> AbstractContextManager[StoreReader]: ...
 
 
 class Listener(Protocol):

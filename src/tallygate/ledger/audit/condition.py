@@ -6,9 +6,13 @@ import sqlite3
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.machine import mount_of
+
+if TYPE_CHECKING:
+    from tallygate.ledger.postgres.database import PostgresLedger
 
 # Where SQLite cannot share memory between processes, or where locks are not what they say.
 NETWORK_KINDS = frozenset(
@@ -28,8 +32,12 @@ class Condition:
     size_bytes: int
 
 
-def condition(ledger: SqliteLedger) -> Condition:
-    """Schema, journal mode and size on disk, the write-ahead log included."""
+def condition(ledger: SqliteLedger | PostgresLedger) -> Condition:
+    """Schema, journal mode and size on disk, the write-ahead log included; of a database what it says of itself."""
+    if not isinstance(ledger, SqliteLedger):
+        with ledger.reading():
+            [(version, size)] = ledger.rows("SELECT version, pg_database_size(current_database()) FROM schema_version")
+        return Condition(ledger.ledger_id, int(version), ledger.kind, int(size))
     [(schema,)] = ledger.rows("PRAGMA user_version")
     [(mode,)] = ledger.rows("PRAGMA journal_mode")
     size = sum(path.stat().st_size for path in files_of(ledger.path) if path.suffix != ".lock")

@@ -126,6 +126,10 @@ class PostgresLedger:
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """Rows of a read-only query, for the audit inside `reading()`; whole tables are read piece by piece."""
+        if not self.has_running():
+            with self.reading():
+                yield from self.rows(sql, parameters)
+            return
         with self.server.translated():
             if parameters:
                 yield from self.running().connection.execute(postgres(sql), parameters)

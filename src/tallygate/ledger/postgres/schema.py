@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib import resources
 from typing import Any
 
 import psycopg
@@ -39,11 +38,6 @@ def migrations() -> list[tuple[int, int, str]]:
         usable = usable if said is None else int(said[1])
         found.append((number, usable, text))
     return found
-
-
-def roles() -> str:
-    """The script that gives roles the least that they need."""
-    return (resources.files("tallygate.ledger") / "schema" / "postgres" / "roles.sql").read_text(encoding="utf-8")
 
 
 def check_schema(connection: Connection, name: str) -> str:

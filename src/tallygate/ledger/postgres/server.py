@@ -15,6 +15,7 @@ from psycopg.adapt import Loader
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from tallygate.core.errors import LedgerUnavailable
+from tallygate.ledger.shapes import spoken
 
 # So long a database that cannot be reached keeps nobody waiting.
 REACHED_WITHIN_S = 2
@@ -29,16 +30,6 @@ class _Whole(Loader):
 
     def load(self, data: Any) -> int:
         return int(bytes(data))
-
-
-def spoken(url: str) -> str:
-    """A database as it is named to people: without who enters it and how.
-
-    >>> spoken("postgresql://me@db.example:6432/ledger?sslmode=verify-full")
-    'postgresql://db.example:6432/ledger'
-    """
-    parts = urlsplit(url)
-    return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 class Server:

@@ -20,7 +20,7 @@ from tallygate.core.lock import LOCK_TRACE, LOOSENING, LockKind, LockStanding, O
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.proof import TRACES, Link, StatementKind, attestation_id, called_for, event_hash
 from tallygate.core.text import cleaned
-from tallygate.ledger.audit.foreign import ForeignLedger
+from tallygate.ledger.audit.audit import ReadLedger
 from tallygate.operations.lock_book import lock_event_at
 
 SHOWN_MAX = 100
@@ -223,7 +223,7 @@ class JournalReview:
 
     traces = tuple(trace.encode() for trace in (KEY_TRACE, LEDGER_TRACE, *LOCK_TRACES, *TRACES))
 
-    def __init__(self, ledger: ForeignLedger, given: Mapping[str, PublicKey]) -> None:
+    def __init__(self, ledger: ReadLedger, given: Mapping[str, PublicKey]) -> None:
         self._ledger = ledger
         self._given = given
         self._tenants: dict[str, JournalKeys] = {}

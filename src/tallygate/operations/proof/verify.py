@@ -20,7 +20,7 @@ from tallygate.core.money import exact_text
 from tallygate.core.proof import StatementKind, attestation_id
 from tallygate.core.text import cleaned
 from tallygate.ledger.anchor import AnchorRecord
-from tallygate.ledger.audit.audit import damage, edits
+from tallygate.ledger.audit.audit import ReadLedger, damage, edits
 from tallygate.ledger.audit.foreign import ForeignLedger, examined, expected_fingerprint, schema_of, unreadable_tables
 from tallygate.ledger.port import JournalEvent, Reader
 from tallygate.ledger.sqlite.held import bears_out
@@ -51,7 +51,7 @@ class _Other:
 class _Lost:
     """The events that the user went on without: a backup was restored, an older copy accepted. Asked for once."""
 
-    ledger: ForeignLedger
+    ledger: ReadLedger
     tenants: Sequence[str]
     spans: list[tuple[int, int]] | None = None
 
@@ -77,7 +77,7 @@ class _Line:
     told: dict[str, Any]
 
 
-def verify_log(report: Report, ledger: ForeignLedger, tenants: Sequence[str], path: Path) -> None:
+def verify_log(report: Report, ledger: ReadLedger, tenants: Sequence[str], path: Path) -> None:
     """Every line of a run log that tells of this ledger. Raises `RunLogError` where it cannot be read."""
     seen, lost = Counter[str](), _Lost(ledger, tenants)
     others: dict[tuple[str, str], list[_Other]] = {}
@@ -129,7 +129,7 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _is_of_ours(ledger: ForeignLedger, tenants: Sequence[str], told: Any) -> bool:
+def _is_of_ours(ledger: ReadLedger, tenants: Sequence[str], told: Any) -> bool:
     """Whether a line that names another ledger is about an event of this one; ids of sessions may be the same."""
     run_id, place = (told.get("run_id"), told.get(LEDGER)) if isinstance(told, dict) else (None, None)
     if not isinstance(run_id, str) or not isinstance(place, dict):
@@ -145,7 +145,7 @@ def _is_of_ours(ledger: ForeignLedger, tenants: Sequence[str], told: Any) -> boo
         return False
 
 
-def _tell_missing(report: Report, ledger: ForeignLedger, seen: Counter[str], path: Path) -> None:
+def _tell_missing(report: Report, ledger: ReadLedger, seen: Counter[str], path: Path) -> None:
     """Say what was written there and is not, and what stands there twice: a merge or another branch does that, too."""
     sql = "SELECT session_id FROM run_log_queue WHERE path = ? AND written_us IS NOT NULL"
     gone = sum(str(row[0]) not in seen for row in ledger.rows(sql, (str(path.absolute()),)))
@@ -173,7 +173,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _line(
-    report: Report, ledger: ForeignLedger, tenants: Sequence[str], line: _Line, lost: _Lost
+    report: Report, ledger: ReadLedger, tenants: Sequence[str], line: _Line, lost: _Lost
 ) -> tuple[str, str, _Other] | None:
     """Hold one line against the ledger; what is told where only the total is another."""
     name = cleaned(line.run_id, 200)
@@ -222,13 +222,13 @@ def _kept(body: bytes, run_id: str) -> str | bool | None:
     return found if isinstance(found, str) else found is True
 
 
-def _has(ledger: ForeignLedger, tenant: str, session_id: str) -> bool:
+def _has(ledger: ReadLedger, tenant: str, session_id: str) -> bool:
     with ledger.reading(tenant) as reader:
         return reader.session(session_id) is not None
 
 
 def _event_named(
-    ledger: ForeignLedger, tenants: Sequence[str], seq: int, digest: bytes
+    ledger: ReadLedger, tenants: Sequence[str], seq: int, digest: bytes
 ) -> tuple[str, JournalEvent] | None:
     """The event with a number and a hash, and in whose journal; an id may name a session of several tenants."""
     for tenant in tenants:
@@ -239,7 +239,7 @@ def _event_named(
     return None
 
 
-def _tell_others(report: Report, ledger: ForeignLedger, others: dict[tuple[str, str], list[_Other]]) -> None:
+def _tell_others(report: Report, ledger: ReadLedger, others: dict[tuple[str, str], list[_Other]]) -> None:
     """Say of each total that is another whether the journal told of its session later: then the line was right."""
     later: dict[tuple[str, str], int] = {}
     if others:
@@ -277,6 +277,18 @@ def verify_ledger(path: Path, asked: OutsideEvidence) -> Report:
     return examined(path, lambda ledger: _verified(ledger, asked))
 
 
+def verify_open(ledger: ReadLedger, asked: OutsideEvidence) -> Report:
+    """The same of a ledger that is open already, as one in a database is: its pages are the database's own affair."""
+    report = Report()
+    report.facts.append(("ledger", f"{ledger.place}, id {ledger.ledger_id}"))
+    with ledger.reading():
+        heard = JournalReview(ledger, asked.keys)
+        for finding in edits(ledger, listener=heard):
+            report.add(Area(finding.kind), finding.where, finding.what, finding.meaning)
+        _told(report, ledger, heard, asked)
+    return report
+
+
 def verify_lines(path: Path, log: Path) -> Report:
     """What of a run log contradicts a ledger. Raises `LedgerUnavailable` or `RunLogError` where one cannot be read."""
 
@@ -306,19 +318,24 @@ def _verified(ledger: ForeignLedger, asked: OutsideEvidence) -> Report:
             report.add(Area(finding.kind), finding.where, finding.what, finding.meaning)
         if print_there != print_here and not report.counted[Area.SCHEMA]:
             report.add(Area.SCHEMA, "schema", f"its fingerprint is not {print_here}", "writes may have been altered")
-        seen = Counter[str]()
-        for tenant, told in heard.tenants():
-            with ledger.reading(tenant) as reader:
-                _tenant(report, ledger, reader, told, seen)
-        report.facts.append(("signed", ", ".join(f"{count} {kind}" for kind, count in sorted(seen.items())) or "-"))
-        _locked(report, heard)
+        _told(report, ledger, heard, asked)
         if asked.anchor is not None:
             _remembered(report, ledger, asked.anchor)
-        if asked.head is not None:
-            _anchor(report, ledger, asked.head)
-        if asked.log is not None:
-            verify_log(report, ledger, [tenant for tenant, _ in heard.tenants()], asked.log)
     return report
+
+
+def _told(report: Report, ledger: ReadLedger, heard: JournalReview, asked: OutsideEvidence) -> None:
+    """What was heard while the journal was read, and what stands outside of the ledger."""
+    seen = Counter[str]()
+    for tenant, told in heard.tenants():
+        with ledger.reading(tenant) as reader:
+            _tenant(report, ledger, reader, told, seen)
+    report.facts.append(("signed", ", ".join(f"{count} {kind}" for kind, count in sorted(seen.items())) or "-"))
+    _locked(report, heard)
+    if asked.head is not None:
+        _anchor(report, ledger, asked.head)
+    if asked.log is not None:
+        verify_log(report, ledger, [tenant for tenant, _ in heard.tenants()], asked.log)
 
 
 def _locked(report: Report, heard: JournalReview) -> None:
@@ -336,7 +353,7 @@ def _locked(report: Report, heard: JournalReview) -> None:
     report.notes += lock.notes
 
 
-def _tenant(report: Report, ledger: ForeignLedger, reader: Reader, told: JournalKeys, seen: Counter[str]) -> None:
+def _tenant(report: Report, ledger: ReadLedger, reader: Reader, told: JournalKeys, seen: Counter[str]) -> None:
     head = reader.head()
     report.facts.append(("chain", f"{reader.tenant}: {head.seq:,} events, head {head.hash.hex()}"))
     told.compare(reader.signing_keys())
@@ -372,7 +389,7 @@ def _tenant(report: Report, ledger: ForeignLedger, reader: Reader, told: Journal
         )
 
 
-def _attested(report: Report, ledger: ForeignLedger, reader: Reader, row: Mapping[str, Any], keys: Keys) -> None:
+def _attested(report: Report, ledger: ReadLedger, reader: Reader, row: Mapping[str, Any], keys: Keys) -> None:
     where = f"attestation {row['attestation_id']}"
     try:
         envelope = dsse.read(str(row["envelope"]).encode())
@@ -395,7 +412,7 @@ def _attested(report: Report, ledger: ForeignLedger, reader: Reader, row: Mappin
     against_journal(report, ledger, reader, stated, payload)
 
 
-def against_journal(report: Report, ledger: ForeignLedger, reader: Reader, stated: Statement, payload: bytes) -> None:
+def against_journal(report: Report, ledger: ReadLedger, reader: Reader, stated: Statement, payload: bytes) -> None:
     """Hold a signed statement against the event that it is about."""
     where = f"statement about {stated.name}"
     if (stated.ledger_id, stated.tenant) != (ledger.ledger_id, reader.tenant):
@@ -428,7 +445,7 @@ def _remembered(report: Report, ledger: ForeignLedger, remembered: AnchorRecord)
         report.facts.append(("anchor", f"{mark.tenant}: event {mark.seq:,} is there"))
 
 
-def _anchor(report: Report, ledger: ForeignLedger, head: bytes) -> None:
+def _anchor(report: Report, ledger: ReadLedger, head: bytes) -> None:
     for tenant, seq in ledger.rows("SELECT tenant, seq FROM event WHERE hash = ?", (head,)):
         with ledger.reading(str(tenant)) as reader:
             later = reader.head().seq - int(seq)
