@@ -40,7 +40,7 @@ SECTIONS = {
         "sync",
         "dashboard",
     ],
-    "Set-up": ["init", "uninstall", "doctor", "trust", "lock", "unlock", "demo", "import-l6e"],
+    "Set-up": ["init", "uninstall", "doctor", "trust", "lock", "unlock", "migrate", "demo", "import-l6e"],
     "Prices and bills": ["prices", "estimate", "calibrate", "import", "drift"],
     "Proof": ["verify", "attest", "keys", "backup", "restore", "ledger"],
     "Run by clients": ["serve", "statusline"],
