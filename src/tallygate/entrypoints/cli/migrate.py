@@ -17,7 +17,6 @@ def migrate(program: Program, roles: bool) -> None:
     run go on: a migration says from which version of the program on its tables can be used. A ledger in a file brings
     itself up to date.
     """
-    from tallygate.app import clock_us, new_token
     from tallygate.ledger.postgres.opening import migrate_server
     from tallygate.ledger.shapes import postgres_roles
 
@@ -28,7 +27,11 @@ def migrate(program: Program, roles: bool) -> None:
     if settings.paths.server is None:
         click.echo(f"The ledger is the file {settings.paths.database}, which is brought up to date when it is opened.")
         return
-    before, now = migrate_server(settings.paths.server, new_ledger_id=lambda: new_token(16), at_us=clock_us())
+    with program.opened(settings, by="migrate") as app:
+        services = app.runtime.services
+        before, now = migrate_server(
+            settings.paths.server, new_ledger_id=lambda: services.new_token(16), at_us=services.clock_us()
+        )
     done = f"has schema {now} already" if before == now else f"has schema {now} now"
     click.echo(f"{settings.paths.ledger_name} {done}{'' if before in (0, now) else f'; it had {before}'}.")
     click.echo("Rights for servers and readers: tallygate migrate --roles | psql -d DATABASE")
