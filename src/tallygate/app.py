@@ -426,10 +426,8 @@ def compose(settings: Settings, *, by: str, start: Start | None = None) -> App:
     Where there is none it is made then, by whatever is no hook.
     """
     connect: Callable[[], SqliteLedger | PostgresLedger] = partial(_open, settings, making=by not in MAKE_NONE)
-    if settings.paths.server is not None:
-        connect = (
-            hook_opens_none if by in MAKE_NONE else partial(open_server, settings.paths.server, **common(settings))
-        )
+    if (server := settings.paths.server) is not None:
+        connect = hook_opens_none if by in MAKE_NONE else partial(open_server, server, **common(settings))
     deferred: DeferredLedger[SqliteLedger | PostgresLedger] = DeferredLedger(
         connect if settings.unread is None else partial(_open_unlocked, settings)
     )

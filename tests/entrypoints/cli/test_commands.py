@@ -34,6 +34,7 @@ SECTIONS = {
         "history",
         "why",
         "budget",
+        "loop",
         "off",
         "on",
         "export",

@@ -17,7 +17,10 @@ from tallygate.operations.views.overview import session_called
 
 @click.group(cls=Commands)
 def loop() -> None:
-    """Agents that go round in circles: what was seen, let one go on, say that it was none."""
+    """Agents that go round in circles: look, let one go on.
+
+    Or say that what was seen was none.
+    """
 
 
 @loop.command("list")

@@ -11,7 +11,7 @@ from tallygate.entrypoints.cli.program import Program, pass_program
 @click.option("--roles", is_flag=True, help="Print the script that gives roles their rights, and change nothing.")
 @pass_program
 def migrate(program: Program, roles: bool) -> None:
-    """Make the tables of a team's database, or bring them up to date.
+    """Make or update the tables of a team's database.
 
     Run it as the owner of the database, with [paths] database = "postgresql://..." in your settings file. Servers that
     run go on: a migration says from which version of the program on its tables can be used. A ledger in a file brings
