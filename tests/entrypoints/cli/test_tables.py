@@ -37,6 +37,11 @@ def commands(small: Small) -> dict[str, list[str]]:
         "usage-by-model-and-day": ["usage", "--by", "model", "--period", "day", "--no-sync"],
         "usage-by-client-with-models": ["usage", "--by", "client", "--breakdown", "--no-sync"],
         "usage-by-tenant": ["usage", "--by", "tenant", "--no-sync"],
+        "usage-by-agent": ["usage", "--by", "agent", "--no-sync"],
+        "usage-by-skill": ["usage", "--by", "skill", "--no-sync"],
+        "usage-by-mcp": ["usage", "--by", "mcp", "--no-sync"],
+        "usage-by-branch": ["usage", "--by", "branch", "--no-sync"],
+        "usage-by-tool-and-agent": ["usage", "--by", "tool,agent", "--no-sync"],
         "usage-anomalies": ["usage", "anomalies"],
         "sessions-list": ["sessions", "list"],
         "sessions-show": ["sessions", "show", small.worked, "--calls"],
@@ -52,6 +57,7 @@ def commands(small: Small) -> dict[str, list[str]]:
         "import-show": ["import", "show", small.bill],
         "import-dry-run": ["import", "--dry-run", "bill.csv", "other.csv"],
         "attest-list": ["attest", "list"],
+        "history": ["history", "--all", "--no-sync"],
     }
 
 
