@@ -19,7 +19,7 @@ from tallygate.core.text import cleaned
 from tallygate.core.values import value
 
 # Of a long result both ends are rid of what changes; what lies between counts as it stands.
-ENDS_CHARS = 8192
+ENDS_CHARS = 4096
 DIGEST_BYTES = 6
 COMMAND_CHARS = 60
 _COMMANDS = ("command", "cmd")
