@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib.util
 import itertools
 import os
@@ -11,6 +12,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -61,6 +64,13 @@ def account() -> str | None:
     raise NoServer("a server cannot run as root, and there is no other account")
 
 
+def _processes() -> Iterator[tuple[str, str]]:
+    """Every process with its parent."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            yield folder.name, (folder / "stat").read_text().rpartition(")")[2].split()[1]
+
+
 @dataclass
 class Server:
     """A server of a test process, in a folder of its own."""
@@ -105,7 +115,7 @@ class Server:
 
     def start(self, *options: str) -> None:
         """Start the server on a socket in its folder, and on no port."""
-        words = ("-c", "listen_addresses=", "-c", f"unix_socket_directories={self.folder}", "-c", "max_connections=120")
+        words = ("-c", "listen_addresses=", "-c", f"unix_socket_directories={self.folder}", "-c", "max_connections=800")
         self.run(
             "pg_ctl", "-D", self.data, "-w", "-l", str(self.folder / "log"), "-o", " ".join((*words, *options)), "start"
         )
@@ -119,8 +129,10 @@ class Server:
 
     def kill(self) -> None:
         """Kill the server and whatever works for it, as the kernel would."""
-        leader = int(Path(self.data, "postmaster.pid").read_text().split()[0])
-        os.kill(leader, signal.SIGKILL)
+        leader = Path(self.data, "postmaster.pid").read_text().split()[0]
+        for process in (leader, *(each for each, parent in _processes() if parent == leader)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(process), signal.SIGKILL)
         self.is_running = False
 
     def url(self, database: str, user: str = "postgres", port: int | None = None) -> str:
@@ -141,6 +153,28 @@ class Server:
         name = f"ledger_{next(self.numbers)}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE template_ledger")
         return self.url(name)
+
+    def standby(self, name: str) -> Server:
+        """A second server that has every commit before it is acknowledged: a copy of this one, which follows it."""
+        folder = Path(tempfile.mkdtemp(prefix="tallygate-pg-", dir=self.folder.parent))
+        other = Server(folder, self.binaries)
+        atexit.register(other.remove)
+        if (owner := account()) is not None:
+            shutil.chown(folder, owner)
+        where = f"host={self.folder} user=postgres application_name={name}"
+        self.run("pg_basebackup", "-d", where, "-D", other.data, "-R", "-X", "stream", "--checkpoint=fast", "--no-sync")
+        other.start()
+        self.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
+        self.execute("SELECT pg_reload_conf()")
+        for _ in range(600):
+            if self.execute("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"):
+                return other
+            threading.Event().wait(0.1)
+        raise NoServer("the standby does not follow")
+
+    def promote(self) -> None:
+        """Let a standby take the place of the server that it has followed."""
+        self.run("pg_ctl", "-D", self.data, "-w", "promote")
 
     def remove(self) -> None:
         """Stop it and take its files away."""

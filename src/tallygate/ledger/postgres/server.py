@@ -40,7 +40,7 @@ class Server:
         self.name = spoken(url)
         given = dict(parse_qsl(urlsplit(url).query))
         settings: dict[str, Any] = {"connect_timeout": REACHED_WITHIN_S, "application_name": "tallygate"}
-        if "," in urlsplit(url).netloc:
+        if "," in urlsplit(url).netloc + given.get("host", ""):
             # Of several hosts the one that takes writes, which after a failover is another.
             settings["target_session_attrs"] = "read-write"
         self._pool = ConnectionPool(
