@@ -100,10 +100,14 @@ class PostgresLedger:
             "limit": looked_at[1],
             "beside": beside(self._rules),
         }
-        with self.reading(tenant) as reader:
+        if self.has_running():
             row = self.running().execute(SELECT_STEP_HISTORY, asked).fetchone()
-            found = StepHistory(tenant, self._rules, row)
-            found.is_changing = reader.is_changing
+        else:  # one statement sees one moment by itself
+            connection, answer = self.server.begin(postgres(SELECT_STEP_HISTORY), asked)
+            row = answer.fetchone()
+            self.server.leave(connection)
+        found = StepHistory(tenant, self._rules, row)
+        found.is_changing = self.has_running() and self.running().is_writing
         return found
 
     def prove(self, tenant: str = DEFAULT_TENANT) -> None:
@@ -228,7 +232,11 @@ class Running:
     def execute_many(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> Answer:
         """Run one statement once for each row of values."""
         cursor = self.connection.cursor()
-        cursor.executemany(postgres(sql), rows)
+        listed = list(rows)
+        if len(listed) == 1:
+            cursor.execute(postgres(sql), listed[0])
+        else:
+            cursor.executemany(postgres(sql), listed)
         return Answer(cursor, None)
 
 

@@ -45,7 +45,7 @@ class Server:
             settings["target_session_attrs"] = "read-write"
         self._pool = ConnectionPool(
             url,
-            # No statement is prepared: a pooler hands each transaction to whichever backend is free.
+            # Until it is known whether a pooler is between, no statement is prepared.
             kwargs={
                 "autocommit": True,
                 "prepare_threshold": None,
@@ -83,7 +83,7 @@ class Server:
         """Let others use a connection; one that is broken is thrown away."""
         self._pool.putconn(connection)
 
-    def begin(self, first: str) -> tuple[Connection, Any]:
+    def begin(self, first: str, given: dict[str, Any] | None = None) -> tuple[Connection, Any]:
         """A connection in which the first statements of a transaction were run.
 
         A connection that has died in the meantime says so here, where nothing was decided: another one is taken.
@@ -92,7 +92,7 @@ class Server:
         while True:
             connection = self.take()
             try:
-                return connection, connection.execute(first)
+                return connection, connection.execute(first, given)
             except psycopg.OperationalError as error:
                 self.leave(connection)
                 if connection.closed and time.monotonic() < deadline:
@@ -105,7 +105,11 @@ class Server:
     def leave(self, connection: Connection) -> None:
         """Take back what was not committed, and let the connection go."""
         try:
-            if not connection.closed and connection.pgconn.transaction_status != pq.TransactionStatus.IDLE:
+            status = connection.pgconn.transaction_status
+            if status == pq.TransactionStatus.INERROR:
+                # Of what went wrong in it something may be left: a statement that was prepared before a migration.
+                connection.close()
+            elif not connection.closed and status != pq.TransactionStatus.IDLE:
                 connection.execute("ROLLBACK")
         except psycopg.Error:
             connection.close()
@@ -156,8 +160,17 @@ _MEANT = {
 }
 
 
+# How often a statement is run before it is kept prepared: each step runs the same few, and planning them is most of it.
+_PREPARED_FROM = 2
+
+
 def _configured(connection: Connection) -> None:
     connection.adapters.register_loader("numeric", _Whole)
+    # Who answers names a process. A pooler names none of the server's: behind it the next transaction may be another
+    # backend's, which knows nothing of what was prepared.
+    row = connection.execute("SELECT pg_backend_pid()").fetchone()
+    if row is not None and row[0] == connection.info.backend_pid:
+        connection.prepare_threshold = _PREPARED_FROM
 
 
 def _why(url: str) -> str:
