@@ -9,7 +9,7 @@ BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 INSTALL := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test snapshots test-e2e newcomer lint docs focus format bench bench-peers clean
+.PHONY: help demo test test-postgres snapshots test-e2e newcomer lint docs focus format bench bench-peers clean
 
 help:  ## Show what there is to make.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -20,6 +20,11 @@ demo: $(VENV)/.installed  ## A session through a real MCP client: start, allow, 
 # A process for each core, which takes tests over from the other when it has none left.
 test: $(VENV)/.installed-dev  ## The whole test suite; a line for each failure, in full with ARGS="--lf --tb=short".
 	$(BIN)/python -m pytest --tb=line --numprocesses auto --dist worksteal $(ARGS)
+
+# Of this the fixed run takes what money is decided by.
+FOLDERS ?= tests/simulation tests/operations
+test-postgres: $(VENV)/.installed-dev  ## What operations do, on a real PostgreSQL in place of a file.
+	TESTS_LEDGER=postgres $(BIN)/python -m pytest --tb=line --numprocesses auto $(FOLDERS) $(ARGS)
 
 snapshots: $(VENV)/.installed-dev  ## Tables as tests hold them, written anew.
 	SNAPSHOTS=1 $(BIN)/python -m pytest -q tests/entrypoints/cli/test_tables.py

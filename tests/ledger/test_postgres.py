@@ -160,6 +160,37 @@ def asked(reader, sessions, clock):
         elif inspect.isgenerator(found) or isinstance(found, map) or name in UNORDERED:
             found = sorted(found, key=repr) if name in UNORDERED else list(found)
         answers[name] = repr(found)
+    return answers | other_ways(reader, metered, child, now)
+
+
+def other_ways(reader, metered, child, now):
+    """The same questions by each of their words: what stands in a statement differs with it."""
+    answers = {}
+    for scope in ("agent", "skill", "mcp_server"):
+        for prices in (None, ["p"]):
+            found = reader.attributed(scope, 0, now, HOUR_US, prices=prices)
+            answers[f"attributed {scope} {prices}"] = repr(sorted(found, key=repr))
+    for scope in ("client", "project", "model", "global"):
+        for apart, placed, named in ((True, False, True), (False, True, False), (False, True, True)):
+            found = reader.weighed(scope, 0, now, HOUR_US, apart=apart, placed=placed, named=named)
+            answers[f"weighed {scope} {apart} {placed} {named}"] = repr(sorted(found, key=repr))
+    for column in ("model", "tool", "actor"):
+        for session in (metered, child):
+            for way in (reader.spend_by, reader.usage_shares, reader.work_shares):
+                answers[f"{way.__name__} {column} {session}"] = repr(way(session, column, 9))
+    for word in ("agent", "skill", "branch", "mcp", "tool"):
+        for by_session in (True, False):
+            found = reader.shared_sums(0, now, [word], by_session=by_session)
+            answers[f"shared {word} {by_session}"] = repr(sorted(found, key=repr))
+    for chosen in (
+        UsageFilter(5, now - 5),
+        UsageFilter(5, now, clients=("claude_code",), folders=("/p",), models=("dear",)),
+    ):
+        answers[f"sums {chosen}"] = repr(sorted(reader.usage_sums(chosen), key=repr))
+        answers[f"next {chosen}"] = repr(reader.usage_next(chosen))
+    answers["paid"] = repr([reader.paid_by_model(child, 9), reader.paid_by_model(child, 9, child)])
+    answers["last"] = repr([reader.last_usage_of(metered, each, 9, written=True) for each in (None, "x")])
+    answers["checks"] = repr([reader.sessions(state="open", limit=9), reader.attestations_due(9, child)])
     return answers
 
 

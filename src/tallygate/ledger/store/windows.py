@@ -74,7 +74,7 @@ SELECT_ATTRIBUTED = (
     " GROUP BY 1, 2, 3, 4, 5, 8, 9, 10"
 )
 # A response that was told again has a smaller share than was booked of it, which stands with it alone.
-_CHARGES = {BudgetScope.MCP_SERVER: "CASE WHEN instr(charges, '\"mcp_server:') THEN charges END"}
+_CHARGES = {BudgetScope.MCP_SERVER: "CASE WHEN instr(charges, '\"mcp_server:') > 0 THEN charges END"}
 # A call that was recorded has the price of what was recorded.
 USAGE_PRICED = " AND price_id IN (SELECT value FROM json_each(:prices))"
 CALL_PRICED = " AND COALESCE(actual_price_id, price_id) IN (SELECT value FROM json_each(:prices))"
