@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 from tests.midnight import pytest_runtest_protocol  # noqa: F401  (a hook is found by its name here)
+from tests.postgres import remove_all
 from tests.world import ON_POSTGRES, agent_variables
 
 from tallygate.clients.client import command_line
@@ -113,6 +114,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items if ON_POSTGRES else ():
         if not _OF_A_FILE.isdisjoint((item.path.name, item.name)):
             item.add_marker(pytest.mark.skip(reason="looks into a ledger's file"))
+
+
+def pytest_sessionfinish() -> None:
+    """Leave no database server behind."""
+    remove_all()
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import importlib.util
 import itertools
@@ -71,6 +70,16 @@ def _processes() -> Iterator[tuple[str, str]]:
             yield folder.name, (folder / "stat").read_text().rpartition(")")[2].split()[1]
 
 
+# Every server of this test process: one that is ended by another process has no last words of its own.
+MADE: list[Server] = []
+
+
+def remove_all() -> None:
+    """Leave no server behind."""
+    while MADE:
+        MADE.pop().remove()
+
+
 @dataclass
 class Server:
     """A server of a test process, in a folder of its own."""
@@ -85,7 +94,7 @@ class Server:
         """A new server, started. Raises `NoServer` where that cannot be done."""
         folder = Path(tempfile.mkdtemp(prefix="tallygate-pg-", dir="/var/tmp" if Path("/var/tmp").is_dir() else None))
         server = cls(folder, programs())
-        atexit.register(server.remove)
+        MADE.append(server)
         if (name := account()) is not None:
             shutil.chown(folder, name)
         server.run(
@@ -158,7 +167,7 @@ class Server:
         """A second server that has every commit before it is acknowledged: a copy of this one, which follows it."""
         folder = Path(tempfile.mkdtemp(prefix="tallygate-pg-", dir=self.folder.parent))
         other = Server(folder, self.binaries)
-        atexit.register(other.remove)
+        MADE.append(other)
         if (owner := account()) is not None:
             shutil.chown(folder, owner)
         where = f"host={self.folder} user=postgres application_name={name}"
