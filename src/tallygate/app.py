@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, cast
@@ -27,6 +27,7 @@ from tallygate.core.lock import LockStanding
 from tallygate.core.model import Policy
 from tallygate.core.moments import ClockWatch, as_datetime
 from tallygate.core.money import COUNTED
+from tallygate.core.values import value
 from tallygate.core.words import UnknownPrice
 from tallygate.ledger.anchor import Anchor
 from tallygate.ledger.lock_marks import LockMarks
@@ -104,7 +105,7 @@ MAKE_NONE = frozenset({"hook", "statusline"})
 ALONE_PATIENCE_US = 10_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Start:
     """How a program was started: what is around its client, and whose places it goes by.
 
@@ -140,7 +141,7 @@ def go_by(file: Path, dropped: Sequence[str] = (), parent: int = 0) -> Start:
     return Start(around_here(parent), places_of(installed, held.foreign), held.reading)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class App:
     """The composed program: what operations need, and what only the process itself holds.
 

@@ -8,12 +8,12 @@ import stat
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.text import shown
+from tallygate.core.values import value
 
 # --- files -----------------------------------------------------------------------------------------------------------
 # Reading a user's files with care and replacing them in one step.
@@ -24,7 +24,7 @@ FILE_BYTES_MAX = 64 << 20
 _SAFE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FileContent:
     """A file as it is: where it really lies behind links, its bytes (None: there is none) and its mode (0)."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tallygate.core.places import WILD, Place, Tree, parents_of
+from tallygate.core.regex import regex
 
 _POINTER_MAX = 4096
 _CONFIG_MAX = 65_536
@@ -161,7 +161,7 @@ class Checkout(NamedTuple):
     since_us: int
 
 
-_ON_BRANCH = re.compile(r"ref: refs/heads/([^\x00-\x20\x7f~^:?*\[\\]{1,256})\s*")
+_ON_BRANCH = regex(r"ref: refs/heads/([^\x00-\x20\x7f~^:?*\[\\]{1,256})\s*")
 # What stands there where branches are kept elsewhere ("reftable").
 _NO_BRANCH = ".invalid"
 

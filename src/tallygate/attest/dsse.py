@@ -6,11 +6,11 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tallygate.attest.keys import PublicKey, Signer
 from tallygate.core.errors import NotProven
+from tallygate.core.values import value
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 ENVELOPE_BYTES_MAX = 1 << 20
@@ -26,7 +26,7 @@ def pae(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Envelope:
     """A signed payload as it is handed over; what is in it is only given out by `opened`."""
 

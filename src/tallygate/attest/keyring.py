@@ -8,13 +8,13 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from tallygate.attest.dsse import pae
 from tallygate.attest.keys import PublicKey, Signer, b64url, jwks, new_signer, public_keys_from, signer_from, unb64url
 from tallygate.core.errors import KeyUnusable
 from tallygate.core.proof import canonical_bytes
+from tallygate.core.values import value
 from tallygate.files import sync_folder
 
 KEY_FILE, TRUST_FILE, ROTATIONS = "signing-key.json", "trusted.json", "rotated-"
@@ -23,7 +23,7 @@ _BYTES_MAX = 1 << 20
 _SAFE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Rotation:
     """One key in the place of another, signed by both: that the old one agrees, and that the new one is there."""
 

@@ -7,10 +7,10 @@ import binascii
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from tallygate.core.errors import KeyUnusable
+from tallygate.core.values import value
 
 # An Ed25519 public key as SubjectPublicKeyInfo (RFC 8410) is these bytes and the key.
 _SPKI = bytes.fromhex("302a300506032b6570032100")
@@ -20,7 +20,7 @@ _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 KEYS_MAX = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PublicKey:
     """The half of a key that everybody may have."""
 
@@ -65,7 +65,7 @@ class PublicKey:
         return True
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Signer:
     """A whole key; the secret half is never shown."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from dataclasses import dataclass
 from pathlib import Path
 
 from tallygate.attest.keyring import KeyRing, create_private, read_private
 from tallygate.attest.keys import PublicKey, Signer, b64url, new_signer, unb64url
 from tallygate.core.errors import KeyUnusable, WrongPassphrase
+from tallygate.core.values import value
 
 PASSPHRASE_MIN = 8
 PASSPHRASE_BYTES_MAX = 1024
@@ -18,7 +18,7 @@ _OPS_MAX, _MEMORY_MAX = 16, 1 << 30
 _KDF = "argon2id13"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Cost:
     """How much work it is to try one passphrase; by default what libsodium calls moderate."""
 
@@ -29,7 +29,7 @@ class Cost:
 MODERATE = Cost()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SealedKey:
     """A key that a passphrase opens: its public half, how the passphrase is stretched, and the sealed half."""
 

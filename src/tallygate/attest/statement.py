@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tallygate.attest.dsse import json_object
 from tallygate.core.errors import NotProven, ensure
 from tallygate.core.proof import StatementKind, canonical_bytes
+from tallygate.core.values import value
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 # Beyond this a reader that knows only binary fractions takes one whole number for another.
 WHOLE_MAX = 2**53 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Subject:
     """The event that a statement is about: its place in the ledger, its hash and the one before it."""
 
@@ -41,7 +41,7 @@ class Subject:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Statement:
     """A statement that was read: what kind, about which event, and what it says."""
 

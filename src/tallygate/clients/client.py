@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from tallygate.clients.program import ClientProgram
 from tallygate.core.guard.nested import NestedClient
 from tallygate.core.hooks import HookFacts
+from tallygate.core.regex import regex
 from tallygate.core.usage import ReadingRule
 from tallygate.core.values import value
 from tallygate.editing.edits import BEGIN, END, HOOK_TOOL, SERVER, Block, FileEdits
@@ -313,7 +313,7 @@ def mapping(value: Any) -> Mapping[str, Any]:
 # The entries themselves: the server's command, hooks, the rule; and how to tell that one is ours.
 
 
-_UNSAFE = re.compile(r'["$`\\!\x00-\x1f]')
+_UNSAFE = regex(r'["$`\\!\x00-\x1f]')
 
 
 def program(where: InstallSurroundings) -> list[str]:
@@ -403,7 +403,7 @@ COMMANDS = (
 )  # fmt: skip
 # A command of this program: no part of a path, and not that of another installation ("then its tallygate init").
 # `tallygate raise` is none: it is typed as a prompt.
-_NAMED = re.compile(rf"(?<![\w./\\@-])(?<!-m )(?<!its ){NAME}(?= (?:{'|'.join(COMMANDS)})(?![\w-]))")
+_NAMED = regex(rf"(?<![\w./\\@-])(?<!-m )(?<!its ){NAME}(?= (?:{'|'.join(COMMANDS)})(?![\w-]))")
 
 
 def is_naming(text: str) -> bool:

@@ -11,13 +11,13 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import chain
 from typing import IO, Any
 
 from tallygate.clients.packing import packed, unpacked
 from tallygate.clients.reading.files import Batch, FilePosition, TranscriptFile
 from tallygate.clients.registry import REGISTRY
+from tallygate.core.values import value
 
 # What the process beside us runs: our own search path, since an installation may be found only through that.
 _START = "import sys; sys.path[:] = sys.argv[2:]; from tallygate.clients.feed import serve; serve(int(sys.argv[1]))"
@@ -34,7 +34,7 @@ _TURNS_MAX = 4096
 _ALL = -1
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FileToRead:
     """A file to read, and how far it was read before, as it was stored."""
 
@@ -42,7 +42,7 @@ class FileToRead:
     position: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Piece:
     """What reading the file of this number brought; the last piece of a file has no batch, and says what went wrong.
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,8 @@ import tallygate
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.guard.fence import Edit, GitTree, GuardedFiles
 from tallygate.core.guard.nested import NestedClient
+from tallygate.core.regex import regex
+from tallygate.core.values import value
 from tallygate.editing import json_text as at
 from tallygate.editing.edits import SERVER, has_our_telemetry, is_ours
 from tallygate.editing.json_text import Malformed, plain
@@ -28,7 +28,7 @@ from tallygate.files import start_of
 
 _WITH_ENTRIES = frozenset({"json", "table"})
 _PACKAGES = frozenset({"site-packages", "dist-packages"})
-_PYTHON = re.compile(r"python[\d.]*")
+_PYTHON = regex(r"python[\d.]*")
 # In the data folder: what hands a browser the token of the page.
 PAGE_FOLDER = "page"
 # Of a folder with very many files the first are known by what they are.
@@ -39,7 +39,7 @@ _INDEX_END = 4096
 _INDEX_BYTES_MAX = 64 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Own:
     """Where our things are. Of `project` the work itself is nobody's to guard: its run log goes where it goes."""
 
@@ -249,8 +249,8 @@ BYTES_MAX = 16 * 1024 * 1024
 _SERVERS = ("mcpServers", "mcp_servers", "mcp", "servers", "context_servers")
 _KEYS = frozenset({*_SERVERS, "hooks", "env", "hooksConfig", "features", "projects"})
 # What switches all hooks off, in the words of several clients.
-_ALL_OFF = re.compile(r"disableAllHooks|hooksDisabled")
-_TELEMETRY = re.compile(r"[A-Z_]+_ENABLE_TELEMETRY|OTEL_LOGS_EXPORTER|OTEL_EXPORTER_OTLP_LOGS_[A-Z]+")
+_ALL_OFF = regex(r"disableAllHooks|hooksDisabled")
+_TELEMETRY = regex(r"[A-Z_]+_ENABLE_TELEMETRY|OTEL_LOGS_EXPORTER|OTEL_EXPORTER_OTLP_LOGS_[A-Z]+")
 
 
 def loses(edit: Edit) -> bool:

@@ -8,16 +8,16 @@ import socket
 import stat
 import struct
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from tallygate.clients.ancestry import DEPTH_MAX
+from tallygate.core.values import value
 
 _CREDENTIALS = struct.Struct("3i")
 _FDS_MAX = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class OtherEnd:
     """A process, and when it began: its number is given to another one some day."""
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tallygate.clients.ancestry import DEPTH_MAX, Process, agent_of
 from tallygate.clients.client import Client, Obstacle
+from tallygate.core.values import value
 
 _PROC = Path("/proc")
 _BYTES_MAX = 1 << 16
@@ -20,7 +20,7 @@ _BYTES_MAX = 1 << 16
 _STARTED_AT, _PARENT_AT = 19, 1
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Running:
     process: Process
     parent: int

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import NamedTuple
 
+from tallygate.core.regex import regex
 from tallygate.core.text import cleaned
 
 NAME_MAX = 128
@@ -18,8 +19,8 @@ SERVED_MAX = 16
 _MCP = "mcp__"
 _APART = "__"
 # What clients write as `_` in the names of tools; a pattern's own signs may be meant as such, or not.
-_SIGNS = (re.compile(r"[^A-Za-z0-9_*?\[\]-]"), re.compile(r"[^A-Za-z0-9_-]"), re.compile(r"[^A-Za-z0-9_]"))
-_WIDE = re.compile("[\U00010000-\U0010ffff]")
+_SIGNS = (regex(r"[^A-Za-z0-9_*?\[\]-]"), re.compile(r"[^A-Za-z0-9_-]"), re.compile(r"[^A-Za-z0-9_]"))
+_WIDE = regex("[\U00010000-\U0010ffff]")
 _ACCOUNTS = "claude.ai "
 
 

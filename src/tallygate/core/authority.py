@@ -8,11 +8,12 @@ in `FREE`, with the reason, and a test holds that every command and every operat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import Protocol
 
 from tallygate.core.errors import Locked, UsersOnly
+from tallygate.core.values import value
 
 
 class Loosening(StrEnum):
@@ -113,7 +114,7 @@ class Seal(Protocol):
     def sign(self, message: bytes) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Authority:
     """Who speaks, through which door, and whether that is the user.
 

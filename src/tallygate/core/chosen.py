@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from calendar import monthrange
-from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, tzinfo
 
 from tallygate.core.moments import as_datetime, microseconds
+from tallygate.core.regex import regex
 from tallygate.core.text import shown
+from tallygate.core.values import value
 
 TODAY, WEEK, ALL = "today", "7d", "all"
-_MONTH = re.compile(r"(\d{4})-(\d{2})")
-_TERM = re.compile(r'(?:([A-Za-z]+):)?("[^"]*"|\S+)')
+_MONTH = regex(r"(\d{4})-(\d{2})")
+_TERM = regex(r'(?:([A-Za-z]+):)?("[^"]*"|\S+)')
 _TERMS_MAX = 20
 _TEXT_MAX = 400
 # Times that no client was there to write; beyond them calendars have limits of their own.
 _YEARS = range(1971, 2200)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Span:
     """A span of local days: `label` says which, `before` is as long a one to compare with, where there is one.
 
@@ -132,7 +132,7 @@ def _days(first: date, last: date) -> tuple[date, ...]:
     return tuple(first + timedelta(days=number) for number in range((last - first).days + 1))
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Term:
     """One word of a filter: which work, by what. A word without a name is a part of a model's id."""
 
@@ -144,7 +144,7 @@ class Term:
         return f'{self.key}:"{self.value}"' if " " in self.value else f"{self.key}:{self.value}"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Filter:
     """The words of a filter that mean something, and what is said of those that mean nothing."""
 
@@ -176,8 +176,8 @@ def filter_of(text: str, known: tuple[str, ...]) -> Filter:
     """
     terms: dict[str, Term] = {}
     unknown = []
-    for key, value in _TERM.findall(text[:_TEXT_MAX])[:_TERMS_MAX]:
-        name, meant = key.lower() or "model", value.strip('"').strip()
+    for key, after in _TERM.findall(text[:_TEXT_MAX])[:_TERMS_MAX]:
+        name, meant = key.lower() or "model", after.strip('"').strip()
         if not meant:
             continue
         if name in known:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tallygate.core.money import json_number
 from tallygate.core.proposals import place
 from tallygate.core.text import cleaned
+from tallygate.core.values import value
 
 LAST = 50
 # So many must have ended before anything is said of them, and so many before a range is.
@@ -26,7 +26,7 @@ TRIES = 10
 _NAME_MAX = 80
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CostRange:
     """Between what three in four ended. Made of those before, it was tried on `tried` and held for `fell` of them."""
 
@@ -45,7 +45,7 @@ class CostRange:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Spread:
     """What the last sessions of some kind came to; what too few say is None. `known` are looked at of `ended`."""
 
@@ -66,7 +66,7 @@ class Spread:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class EndedSession:
     """One session that has ended: what it cost, where most of it was spent, and what it was for as its agent said."""
 
@@ -77,7 +77,7 @@ class EndedSession:
     task: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class JobSpread:
     """What sessions came to that did one job for a client in a project."""
 

@@ -14,6 +14,7 @@ from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
+from tallygate.core.regex import regex
 from tallygate.core.shell import commands
 from tallygate.core.text import cleaned
 from tallygate.core.values import value
@@ -89,7 +90,7 @@ _NOTES = frozenset(
 _WAITING = frozenset({"sleep", "watch", "wait", "start-sleep", "inotifywait", "timeout.exe"})
 _STARTERS = frozenset({"sudo", "env", "nohup", "exec", "command", "time", "nice"})
 # Our own tools: an agent that asks before each step asks the same each time.
-_OWN = re.compile(r"(?:^|_)tallygate(?:_|$)|(?:^|_)l6e_\w+$")
+_OWN = regex(r"(?:^|_)tallygate(?:_|$)|(?:^|_)l6e_\w+$")
 
 
 def kind_of(run: ToolRun) -> RunKind:
@@ -229,7 +230,7 @@ def was_kept_back(run: ToolRun) -> bool:
 
 
 _HEX = r"(?:0x[0-9a-f]+|(?=[0-9a-f]*[0-9])(?=[0-9a-f]*[a-f])[0-9a-f]{7,})"
-_CHANGING = re.compile(
+_CHANGING = regex(
     r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d)\b)?)?"  # a date
     r"|(?<![\w:.])\d{1,2}:\d\d(?::\d\d(?:[.,]\d+)?(?: ?[AP]M\b)?| ?[AP]M\b)"  # an hour, and no line and column
     r"|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"
@@ -241,7 +242,7 @@ _CHANGING = re.compile(
     r"|(?:(?<![\w/])(?:/private)?(?:/tmp|/var/tmp|/dev/shm|/var/folders)|[a-z]:\\\S*\\temp)[/\\][^\s\"'`:,;()\[\]<>]+",
     re.IGNORECASE,
 )
-_MADE_UP = re.compile(r"^tmp|\d")
+_MADE_UP = regex(r"^tmp|\d")
 
 
 def settled(text: str) -> str:
@@ -269,7 +270,7 @@ def _still(found: re.Match[str]) -> str:
     return "~" if _MADE_UP.search(name) else f"~/{name}"
 
 
-_FAILED = re.compile(
+_FAILED = regex(
     r"\bexit(?:ed)?(?: with)?(?: code| status)?:? (?:code |status )?[1-9]\d*\b|^Traceback \(most recent call last\)"
     r"|^(?:npm (?:ERR!|error)|error(?:\[\w+\])?:(?! \(none\))|fatal:|make: \*\*\*|FAILED\b)"
     r"|: (?:command not found|No such file)"

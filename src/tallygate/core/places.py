@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import NamedTuple
+
+from tallygate.core.values import value
 
 WILD = ("*", "?", "[")
 
@@ -17,7 +18,7 @@ class Tree(NamedTuple):
     repository: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Place:
     """A folder with all links followed, and what holds it.
 

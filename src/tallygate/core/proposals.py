@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tallygate.core.money import NANOS_PER_UNIT as NANOS
+from tallygate.core.values import value
 
 SESSIONS, DAYS = 50, 30
 # So many must be known before they say more than our own figures do.
@@ -27,7 +27,7 @@ _STEPS = tuple(tenths * NANOS // 10 for tenths in (5, 10, 20, 30, 50, 75))
 _ABOVE = (10, 15, 20, 30, 50, 75)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Proposal:
     """A limit in nano-dollars, and what it rests on: what each cost, the least first.
 
@@ -57,7 +57,7 @@ class Proposal:
         return place(self.costs, percent, 100)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Proposals:
     """A limit for each session and one for each day, which never stops before two sessions are spent."""
 

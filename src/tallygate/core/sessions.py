@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import attrgetter
 
 from tallygate.core.costing import Tokens
@@ -12,6 +12,7 @@ from tallygate.core.gate import lifecycle
 from tallygate.core.model import Call, Session
 from tallygate.core.sums import Observed
 from tallygate.core.usage import ObservedUsage, Quality
+from tallygate.core.values import value
 from tallygate.core.words import Action, ActorType, CallState, Exactness, Reason, UsageBasis
 
 # --- attribution -----------------------------------------------------------------------------------------------------
@@ -150,7 +151,7 @@ def is_over_limit(call: Call) -> bool:
     return call.reason is Reason.BUDGET_PRESSURE and call.reply is not None and '"remaining_nanos":-' in call.reply
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionTotals:
     """A session in figures, when it ends and whenever it is looked at.
 

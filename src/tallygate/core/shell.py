@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from fnmatch import fnmatchcase
+
+from tallygate.core.regex import regex
+from tallygate.core.values import value
 
 # In single quotes a dollar is a dollar: this stands for it until it is certain that no shell reads the word again.
 _DOLLAR = "\ue000"
-_SIGN = re.compile(r"&>>|&>|>>|>\||>&|<<<|<<-|<<|<>|<&|\|\||\|&|&&|;;|[<>|;&()\n`]")
+_SIGN = regex(r"&>>|&>|>>|>\||>&|<<<|<<-|<<|<>|<&|\|\||\|&|&&|;;|[<>|;&()\n`]")
 # What is opened gets this number, or one that a variable is to hold.
-_NUMBER = re.compile(r"(\d+)|\{(\w+)\}")
-_RUN = re.compile(r"[^\\'\"# \t\r<>|;&()\n`]+|#")
-_HEREDOC_WORD = re.compile(r"[ \t]*(?:'([^'\n]*)'|\"([^\"\n]*)\"|\\?([^\s;&|<>()'\"]+))")
+_NUMBER = regex(r"(\d+)|\{(\w+)\}")
+_RUN = regex(r"[^\\'\"# \t\r<>|;&()\n`]+|#")
+_HEREDOC_WORD = regex(r"[ \t]*(?:'([^'\n]*)'|\"([^\"\n]*)\"|\\?([^\s;&|<>()'\"]+))")
 # A variable, also with what stands in for one that is not set; one that holds another is filled from the inside.
-_VARIABLE = re.compile(r"\$(?:\{(\w+)(?::?([-=])([^{}]*))?\}|(\w+))")
+_VARIABLE = regex(r"\$(?:\{(\w+)(?::?([-=])([^{}]*))?\}|(\w+))")
 _FILLED_MAX = 4
-_BRACES = re.compile(r"([^{}]*)\{([^{}]*,[^{}]*)\}(.*)", re.DOTALL)
+_BRACES = regex(r"([^{}]*)\{([^{}]*,[^{}]*)\}(.*)", re.DOTALL)
 _BRACES_MAX = 64
 _HEREDOCS_MAX = 50
 _IN_DOUBLE_QUOTES = '$`"\\\n'
 # Words of the shell itself, behind which a command begins.
 _KEYWORDS = frozenset({"if", "then", "else", "elif", "do", "while", "until", "!", "{", "time", "coproc"})
-WILD = re.compile(r"[*?\[]")
+WILD = regex(r"[*?\[]")
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Simple:
     """One simple command: its words, the files that it writes by `>`, and what it is given to read.
 
@@ -84,7 +87,7 @@ def commands(text: str) -> Iterator[Simple]:
 _ENDS = frozenset({"||", "|&", "&&", ";;", "|", ";", "&", "(", ")", "\n", "`"})
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Token:
     text: str
     is_sign: bool = False

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.learning.steps import LONG_CACHE, SHORT_CACHE
 from tallygate.core.moments import MINUTE_US, microseconds
 from tallygate.core.money import format_amount
 from tallygate.core.usage import ObservedUsage
+from tallygate.core.values import value
 
 _MICROSECOND = SHORT_CACHE.resolution
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NextTurn:
     """The context that the next turn begins with, when it was read last, and what it costs to read it.
 

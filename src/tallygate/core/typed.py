@@ -12,15 +12,16 @@ from datetime import UTC, datetime, time, timedelta, tzinfo
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.money import COUNTED, PERCENT, parse_amount_nanos
+from tallygate.core.regex import regex
 
 MOMENTS = "a date (2026-03-01), a time (2026-03-01T14:30), today, yesterday, or how long ago (36h, 7d, 4w)"
 
 _SIGNS = {"$": "USD", "£": "GBP", "€": "EUR"}
 _SCALES = {"k": 3, "m": 6, "g": 9}
-_WRITTEN = re.compile(r"(-?)([0-9][0-9.,_]*|[.,][0-9]+) ?([kmg]?)", re.ASCII | re.IGNORECASE)
+_WRITTEN = regex(r"(-?)([0-9][0-9.,_]*|[.,][0-9]+) ?([kmg]?)", re.ASCII | re.IGNORECASE)
 _COUNT_MAX = 999_999_999_999_999
-_AGO = re.compile(r"([0-9]{1,5})([hdw])")
-_SPAN = re.compile(r"(?:([0-9]{1,4})d)?(?:([0-9]{1,5})h)?(?:([0-9]{1,6})m(?:in)?)?")
+_AGO = regex(r"([0-9]{1,5})([hdw])")
+_SPAN = regex(r"(?:([0-9]{1,4})d)?(?:([0-9]{1,5})h)?(?:([0-9]{1,6})m(?:in)?)?")
 _DAYS_BACK = {"today": 0, "yesterday": 1}
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tallygate.core.regex import regex
 from tallygate.core.values import value
 
 
@@ -83,7 +83,7 @@ BEGIN, END = "<!-- tallygate:begin -->", "<!-- tallygate:end -->"
 TOKEN_HEADER = "x-tallygate-token"  # the name of a header
 PLUGIN_MARK = "tallygate"
 SERVERS = (SERVER, f"plugin:{SERVER}:{SERVER}")
-_OUR_COMMAND = re.compile(
+_OUR_COMMAND = regex(
     r"tallygate[\\/](?:entrypoints[\\/])?hook\.py\b.*--client |\btallygate-hook\b|-m tallygate statusline\b"
     r"|tallygate[\\/]__main__\.py[\"']? statusline --places "
 )

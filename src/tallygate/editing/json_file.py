@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from tallygate.core.values import value
 from tallygate.editing import json_text as at
 from tallygate.editing.edits import Hook, Member, belongs_to_us, is_ours
 from tallygate.editing.json_text import Node, plain
@@ -13,7 +14,7 @@ from tallygate.editing.json_text import Node, plain
 Path = tuple[str, ...]
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class JsonTrace:
     """What was done to a file, so that it can be undone after the user has edited it.
 
@@ -134,7 +135,7 @@ def _hook(text: str, edit: Hook, trace: JsonTrace) -> str:
     return text if plain(text, node) == wanted else at.replace_value(text, node, wanted)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Found:
     """One of our hooks: the list it stands in, its place there, and the group around it where there is one."""
 

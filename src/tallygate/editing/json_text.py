@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
+
+from tallygate.core.regex import regex
+from tallygate.core.values import value
 
 # --- jsonc -----------------------------------------------------------------------------------------------------------
 # JSON with comments and trailing commas, read into nodes that know where they stand in the text.
 
 
 _DEPTH_MAX = 200
-_TOKEN = re.compile(
+_TOKEN = regex(
     r"""(?P<space>[ \t\r\n]+)"""
     r"""|(?P<line>//[^\r\n]*)"""
     r"""|(?P<block>/\*.*?\*/)"""
@@ -57,7 +60,7 @@ class Token(NamedTuple):
     end: int
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Node:
     """A value and where it stands. `children` are an array's items or an object's members in order."""
 
@@ -75,7 +78,7 @@ class Node:
         return sum(child.key == key for child in self.children)
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Child:
     """One member or item: from its key on, where it has one, to the end of its value, and the comma behind it."""
 
@@ -219,10 +222,10 @@ class _Reader:
 Path = Sequence[str]
 
 _INDENT = "  "
-_REST_OF_LINE = re.compile(r"[ \t]*(?:\r?\n|$)")
+_REST_OF_LINE = regex(r"[ \t]*(?:\r?\n|$)")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Put:
     """A text after an entry was put in, and what has to be known to take it out again.
 

@@ -6,17 +6,18 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any
 
 from tallygate import files
 from tallygate.core.errors import InvalidArgument
+from tallygate.core.values import value
 
 _VERSION = 1
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Record:
     """One file that was changed.
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from tallygate.core.regex import regex
+from tallygate.core.values import value
 from tallygate.editing.edits import BEGIN, END, PLUGIN_MARK, Block, Whole
 from tallygate.editing.json_text import Malformed, line_of
 
-_MARKER = re.compile(rf"^[ \t]*({re.escape(BEGIN)}|{re.escape(END)})[ \t]*\r?$", re.MULTILINE)
+_MARKER = regex(rf"^[ \t]*({re.escape(BEGIN)}|{re.escape(END)})[ \t]*\r?$", re.MULTILINE)
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class TextTrace:
     """What was put before the block, and the front matter of a file that was made for it."""
 

@@ -6,7 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument, TallygateError
 from tallygate.core.hooks import HookEvent, Moment
 from tallygate.core.text import cleaned, cleaned_lines, shown
+from tallygate.core.values import value
 from tallygate.core.words import client_among
 from tallygate.entrypoints.hook import GATING
 from tallygate.entrypoints.runnable import runnable
@@ -53,7 +54,7 @@ def hooks_of(client: str) -> Hooks | None:
     return REGISTRY.hooks.get(client_stored(client))
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Sender:
     """Whose hook it is: that of this server's client or of another, and in which servers' clients that one runs.
 
@@ -79,7 +80,7 @@ def _read(hooks: Hooks, raw: Mapping[str, Any], name: str | None, sender: Sender
     return replace(event, facts=facts, inside=sender.inside, near=sender.near, held=sender.held, foreign=sender.foreign)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class HookDispatcher:
     """Answers hooks; `runtime_for` gives the program of the workspace a hook comes from."""
 

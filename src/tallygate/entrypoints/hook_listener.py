@@ -18,7 +18,6 @@ from __future__ import annotations
 import hmac
 import logging
 import os
-import re
 import socket
 import socketserver
 import threading
@@ -27,13 +26,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tallygate.core.hooks import names_in
+from tallygate.core.regex import regex
 from tallygate.entrypoints.ear import Ear, announce
 from tallygate.entrypoints.hook_dispatcher import INPUT_BYTES_MAX, HookDispatcher, Sender, frame
 
 log = logging.getLogger("tallygate.hooks")
 
 GREETING = "tallygate-hook"
-_SERVER = re.compile(r"[0-9a-f]{8,64}")
+_SERVER = regex(r"[0-9a-f]{8,64}")
 HEADER_BYTES_MAX = 1024
 WORKSPACE_BYTES_MAX = 8192
 WAIT_S = 10

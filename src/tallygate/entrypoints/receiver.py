@@ -11,7 +11,6 @@ import hmac
 import http.server
 import json
 import logging
-import re
 import selectors
 import socket
 import socketserver
@@ -24,6 +23,7 @@ from http import HTTPStatus
 from typing import Any
 
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable
+from tallygate.core.regex import regex
 
 log = logging.getLogger("tallygate.telemetry")
 
@@ -36,8 +36,8 @@ WAIT_MS = 10_000
 TRY_EVERY_S = 1
 _LOGS = "/v1/logs"
 _PASSED_OVER = ("/v1/traces", "/v1/metrics")
-_LENGTH = re.compile(r"\d{1,12}")
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,7})(?:;[^\r\n]*)?\r?\n")
+_LENGTH = regex(r"\d{1,12}")
+_CHUNK_SIZE = regex(rb"([0-9A-Fa-f]{1,7})(?:;[^\r\n]*)?\r?\n")
 _GZIP = 31
 
 

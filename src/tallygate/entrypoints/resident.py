@@ -18,8 +18,8 @@ import os
 import select
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
+from tallygate.core.values import value
 from tallygate.entrypoints import front, handover
 from tallygate.entrypoints.first_answers import HANDSHAKE_VERSIONS
 from tallygate.entrypoints.front import Behind
@@ -47,7 +47,7 @@ _MET_LATER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class HandedOver:
     """The client that this process has become the server of."""
 

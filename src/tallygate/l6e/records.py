@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from numbers import Real
 from pathlib import Path
@@ -15,6 +15,7 @@ from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import Actor, ModeCoverage
 from tallygate.core.money import TOKENS_MAX, recorded_nanos
 from tallygate.core.text import cleaned
+from tallygate.core.values import value
 from tallygate.core.words import AccountingMode, ActorType, CallMode, UnknownPrice, UsageChannel
 
 NAME_MAX = 500
@@ -48,7 +49,7 @@ class Unusable(Exception):
         self.why = why
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class KeptCall:
     """One call that l6e-mcp let through; it kept no other. `actual` is there where usage was reported."""
 
@@ -79,7 +80,7 @@ class KeptCall:
         return self.estimate_nanos if self.actual_nanos is None else self.actual_nanos
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class KeptSession:
     """One session as it was kept, without its calls."""
 
@@ -211,7 +212,7 @@ def why_of(reason: Skip) -> str:
     }.get(reason, reason.value)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class L6ePlaces:
     """Where l6e-mcp keeps things, unless it was told otherwise."""
 

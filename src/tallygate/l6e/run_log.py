@@ -7,7 +7,6 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from tallygate.core.costing import Tokens
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.moments import microseconds
 from tallygate.core.text import cleaned
+from tallygate.core.values import value
 from tallygate.core.words import UnknownPrice
 from tallygate.files import open_regular
 from tallygate.l6e.records import NAME_MAX, Cells, KeptCall, KeptSession, Remark, Unusable, actor_of, object_of, why_of
@@ -25,7 +25,7 @@ from tallygate.l6e.records import NAME_MAX, Cells, KeptCall, KeptSession, Remark
 _SESSION_ID = re.compile(r"session_(?P<client>.+)_(?P<day>\d{4}-\d\d-\d\d)_[0-9a-f]{8}")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LoggedSession:
     """One usable line. `is_ours` says that Tallygate wrote it, so that its session is in a ledger already."""
 
@@ -34,7 +34,7 @@ class LoggedSession:
     is_ours: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Unfinished:
     """The beginning of a last line that was never written to its end."""
 

@@ -18,11 +18,11 @@ import itertools
 import os
 import stat
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from tallygate.core.proof import SLOT_BYTES, SLOTS, Mark, in_force, marks_in
+from tallygate.core.values import value
 from tallygate.files import create
 from tallygate.machine import machine, mount_of, system
 
@@ -48,7 +48,7 @@ class Copy(StrEnum):
     UNREADABLE = "unreadable"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AnchorRecord:
     """What the files of an anchor say: the marks that a ledger has to bear out, and how each file was found.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import datetime
 from enum import Enum
 from operator import attrgetter
@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, Union, get_args, get_origi
 
 from tallygate.core.errors import ensure
 from tallygate.core.moments import as_datetime, microseconds
+from tallygate.core.values import value
 from tallygate.ledger.port import Value
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ class _Members(dict[Any, Any]):
         return self._of(value)
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class _Leaf:
     """One column, and the way to its value from the outermost one."""
 
@@ -55,7 +56,7 @@ class _Leaf:
         return _is_enum(self.kind) and not self.may_be_none
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class _Group:
     """The columns of a value inside another one: where they begin and end once the groups before are values."""
 

@@ -10,9 +10,9 @@ import contextlib
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from tallygate.core.values import value
 from tallygate.files import create
 from tallygate.ledger.anchor import OF_PATH, Anchor
 from tallygate.ledger.port import JournalEvent
@@ -21,7 +21,7 @@ ENDING, LOST = ".locked", "lost"
 READ_MAX, BYTES_MAX = 16, 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LockMark:
     """A lock by the id of its key, with its events; none where the file cannot be read."""
 
@@ -31,7 +31,7 @@ class LockMark:
     events: tuple[JournalEvent, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LostMark:
     """A lock that was ended without its passphrase while no ledger could tell of it."""
 

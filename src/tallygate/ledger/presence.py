@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 from collections.abc import Collection
 from pathlib import Path
 
 from tallygate.core.errors import LedgerUnavailable
+from tallygate.core.regex import regex
 from tallygate.ledger.sqlite.files import FileLock
 from tallygate.machine import UNKNOWN, here, whereabouts
 
@@ -16,7 +16,7 @@ HOOK_SUFFIX = ".hook"
 ALONE, ALONE_BYTES_MAX = "alone", 1 << 16
 DAY_S = 86_400
 STARTS_S = 60
-_NAME = re.compile(r"[0-9a-f]{8,64}")
+_NAME = regex(r"[0-9a-f]{8,64}")
 
 
 class ServerPresence:

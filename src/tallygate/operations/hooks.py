@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,6 +38,7 @@ from tallygate.core.money import format_amount
 from tallygate.core.sessions import stopped_by
 from tallygate.core.turns import is_worth_saying, turn_told
 from tallygate.core.typed import typed_amount
+from tallygate.core.values import value
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason
 from tallygate.ledger.port import Reader
 from tallygate.operations import loops
@@ -75,7 +76,7 @@ RESPONSES_LOOKED_AT = 200
 Owner = tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ShownCode:
     """A code that waits for its answer, and what it was shown for."""
 
@@ -85,7 +86,7 @@ class ShownCode:
     until_us: int
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Prompts:
     """What one server remembers of prompts that raise: in memory alone, where no file tells a code."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +18,7 @@ from tallygate.core.model import DEFAULT_TENANT, Budget, Session
 from tallygate.core.moments import iso
 from tallygate.core.money import COUNTED, NANOS_PER_UNIT, to_unit_nanos, to_usd_nanos
 from tallygate.core.proof import SIGNATURE, WAY_OUT, event_hash, signed_bytes
+from tallygate.core.values import value
 from tallygate.core.words import BudgetMode
 from tallygate.ledger import rows
 from tallygate.ledger.anchor import Anchor
@@ -42,7 +43,7 @@ RATE_TIMES_MOST = 100
 NEWS_US = 7 * 86_400_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Read:
     """What was read of a journal so far: up to which event, and what it comes to."""
 
@@ -52,7 +53,7 @@ class _Read:
     limits: Mapping[str, tuple[int, bytes, Limits]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class OpeningEvent:
     """A session as the event that opened it states it: its row, its own budgets, and all those that it spends."""
 

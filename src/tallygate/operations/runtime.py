@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from heapq import merge
 from pathlib import Path
@@ -35,6 +34,7 @@ from tallygate.core.loops import LoopMode, TurnKeeper
 from tallygate.core.model import DEFAULT_TENANT, Budget, Policy, Session
 from tallygate.core.places import Place, as_written
 from tallygate.core.plan import PlanRule
+from tallygate.core.regex import regex
 from tallygate.core.text import shown
 from tallygate.core.values import value
 from tallygate.core.words import BudgetMode, client_name
@@ -53,7 +53,7 @@ from tallygate.surroundings import Surroundings
 KEYS_MAX = 512
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class _OfKind:
     """What was learned from one kind of estimates up to sample `last`, since what the user had forgotten before."""
 
@@ -437,7 +437,7 @@ def _at_hand(rt: Runtime, list_id: str, tenant: str) -> bool:
 
 
 SESSIONS_KEPT = 10_000
-_TENANT = re.compile(r"[A-Za-z0-9._-]{1,100}")
+_TENANT = regex(r"[A-Za-z0-9._-]{1,100}")
 
 
 def tenant_id(text: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -21,6 +20,7 @@ from tallygate.core.money import COUNTED, adding_up, format_amount, told_apart
 from tallygate.core.plan import percent, window_name
 from tallygate.core.status_line import StatusPiece, line_of
 from tallygate.core.turns import turn_told
+from tallygate.core.values import value
 from tallygate.core.words import BudgetMode
 from tallygate.ledger.port import Reader
 from tallygate.operations.budgets.applicable import budgets_now
@@ -35,7 +35,7 @@ from tallygate.operations.views.pace import LOOKED_BACK_US, RESPONSES_MAX, multi
 from tallygate.reports.usage import By
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Shown:
     """What the pieces are made of, as of one moment."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tallygate.core.gate import policy
 from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.gate.wording import decided, left_of, short_name
 from tallygate.core.model import Budget, Call, Session
 from tallygate.core.money import format_amount
+from tallygate.core.values import value
 from tallygate.core.words import BudgetMode, SessionState
 from tallygate.ledger.port import Reader
 from tallygate.operations.budgets.applicable import budgets_now
@@ -19,7 +19,7 @@ from tallygate.operations.status_line import burn_told
 SESSIONS_MAX, DECISIONS_MAX = 20, 8
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WatchedSession:
     """One open session in words: what it spent, what is left of what stops it, and what lies ahead."""
 
@@ -33,7 +33,7 @@ class WatchedSession:
     is_stopped: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WatchedDecision:
     """One decision of an open session."""
 
@@ -44,7 +44,7 @@ class WatchedDecision:
     is_halt: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Watched:
     """Everything that is shown, as of one moment."""
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
 
 from tallygate.core.errors import InvalidArgument, ensure
 from tallygate.core.money import NANOS_PER_UNIT, exact_text
+from tallygate.core.values import value
 
 __all__ = ["CONFIGURED", "ECB", "USD", "ExchangeBook", "Rate", "ReferenceRates"]
 
@@ -31,7 +31,7 @@ _LINE_MAX = 4096
 _RATES_KEPT = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Rate:
     """Dollars for one unit of a currency, in nano-dollars, with the day it is of and who says so."""
 

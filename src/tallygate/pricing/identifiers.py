@@ -7,9 +7,9 @@ uses no regular expression. Version digits and `-fast` are never taken off, beca
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 
+from tallygate.core.values import value
 from tallygate.pricing import vendors
 
 # --- spelling --------------------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ _AZURE_GEOS = frozenset(("us", "eu", "global", "global-standard"))
 SHOWN_LENGTH_MAX = 80
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Identifier:
     """A model id taken apart; `spellings` are the names to look for, the literal one first."""
 

@@ -5,10 +5,10 @@ A row stands in front of the list for its own maker or host alone; the list is r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+from tallygate.core.values import value
 from tallygate.pricing.overrides import PriceOverride
 
 # In front of the list. The list keeps the rates that two retired names of DeepSeek had before September 2025.
@@ -86,7 +86,7 @@ DATED_NAMES: dict[str, tuple[tuple[date, str], ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LongContext:
     """From how many tokens of context on a model costs so many hundredths of its input and output rates."""
 

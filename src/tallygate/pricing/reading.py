@@ -8,12 +8,12 @@ never enough for a price, which only the one name in `identity` decides.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
+from tallygate.core.regex import regex
 from tallygate.core.text import plain_letters
+from tallygate.core.values import value
 from tallygate.pricing.identifiers import is_digits
 from tallygate.pricing.vendors import CHANNELS, GATEWAYS, VENDORS
 
@@ -84,7 +84,7 @@ _TUNED = frozenset({"instruct", "it", "versatile"})
 _ARE_TUNED = frozenset({"llama", "qwen", "gemma", "mistral"})
 # Of these a size in the name makes another model.
 _CLOSED = frozenset({"claude", "gemini"})
-_SIZE = re.compile(r"[ae]?\d+(?:\.\d+)?b")
+_SIZE = regex(r"[ae]?\d+(?:\.\d+)?b")
 _ANYWHERE = ("claude", "chatgpt", "gemini", "sonnet", "haiku", "deepseek", "mistral", "codex")
 _PARTS = sorted(
     {*_FAMILY_OF, "anthropic", "openai", "google", "mini", "nano", "flash", "lite", "pro", "turbo", "fast", "high",
@@ -94,7 +94,7 @@ _PARTS = sorted(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class IdReading:
     """What is read of an id: words that make the model, and `soft` ones that only say how it works or is released.
 

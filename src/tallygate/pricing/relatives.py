@@ -10,8 +10,8 @@ Pure string work without regular expressions, since ids are hostile.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
+from tallygate.core.values import value
 from tallygate.pricing.identifiers import is_digits, spelled
 
 Version = tuple[int, ...]
@@ -41,7 +41,7 @@ CLAUDE_TIERS = frozenset(("opus", "sonnet", "haiku", "fable", "mythos"))
 _LINES = {"codex": ("gpt", "codex"), "chatgpt": ("gpt", None)}
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ModelName:
     """A model's name taken apart: the line it belongs to, its version, its words, and the day it was made, if it says.
 

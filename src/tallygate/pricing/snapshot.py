@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+
+from tallygate.core.values import value
 
 FOLDER, POINTER = "prices", "current.json"
 SIZE_MAX = 32 * 2**20
@@ -18,7 +20,7 @@ class SnapshotDamaged(Exception):
     """Why a price list that was fetched cannot be used, as a sentence."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Snapshot:
     """A list that is kept: the SHA-256 of its bytes, when and from where it came, and what was installed then.
 

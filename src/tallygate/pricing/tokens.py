@@ -6,7 +6,6 @@ encoding is built from bytes that were read here and whose SHA-256 is the publis
 
 from __future__ import annotations
 
-import re
 from base64 import b64decode
 from collections.abc import Mapping
 from functools import lru_cache
@@ -19,6 +18,7 @@ from threading import Lock
 from types import FunctionType
 from typing import TYPE_CHECKING
 
+from tallygate.core.regex import regex
 from tallygate.core.values import value
 from tallygate.pricing.identifiers import canonical, family
 
@@ -84,7 +84,7 @@ def count_tokens(text: str, model: str, environ: Mapping[str, str]) -> TokenCoun
 
 
 # The alternatives share no character, so a match never has anything to go back to.
-_RUNS = re.compile(r"(?P<word>[^\W\d_]+)|(?P<digits>\d{1,3})|(?P<marks>[^\w\s]+|_+)|(?P<space>\s+)")
+_RUNS = regex(r"(?P<word>[^\W\d_]+)|(?P<digits>\d{1,3})|(?P<marks>[^\w\s]+|_+)|(?P<space>\s+)")
 # Fitted to o200k_base, in thousandths of a token.
 _LATIN_WORD, _LETTER_BEYOND_6, _OTHER_LETTER, _CJK_LETTER = 950, 100, 300, 700
 _CJK = ((0x3040, 0x30FF), (0x3400, 0x9FFF), (0xAC00, 0xD7A3), (0xF900, 0xFAFF))

@@ -5,18 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import date
 from decimal import Decimal
 from typing import Any
 
 from tallygate.core.errors import SettingsError
+from tallygate.core.values import value
 from tallygate.pricing.exchange import Rate
 from tallygate.pricing.overrides import Discount, PriceOverride
 from tallygate.pricing.vendors import LOCAL_CHANNELS
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PricingSettings:
     """What the settings say about prices: `[[price]]`, `[[discount]]`, `[alias]`, `[unknown_price]`.
 
@@ -57,7 +58,7 @@ _DECIMALS = frozenset({
 _DAYS = frozenset({"valid_from", "valid_to"})
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PriceList:
     """Prices that settings set: the user's, and those of a project that count where they are dearer."""
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tallygate.core.costing import LOCAL_RUNTIMES
+from tallygate.core.values import value
 
 # Prefixes that name who bills the call, and the catalog's id for it. Hosts the catalog does not list map to
 # themselves, so that the answer can say which host it had no price for.
@@ -56,7 +55,7 @@ CLIENT_GATEWAYS = frozenset({"opencode", "zen", "kilo", "kilocode", "cline"})
 LOCAL_CHANNELS = LOCAL_RUNTIMES
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Vendor:
     """Where a maker's own prices stand: its provider in the catalog, and its name as a router writes it."""
 

@@ -10,19 +10,19 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 
 from tallygate.core.attribution import Served
 from tallygate.core.costing import Price, Tokens
 from tallygate.core.moments import iso
 from tallygate.core.money import exact_text
+from tallygate.core.values import value
 from tallygate.reports.usage import cell
 
 RESPONSE, CALL = "response", "call"
 _ROWS_AT_ONCE = 500
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SpentRow:
     """One response, or one booked call where there are no responses, with all that the ledger knows of it.
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
 
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import exact_text
+from tallygate.core.values import value
 from tallygate.reports.export import SpentRow, sheet_pieces
 from tallygate.reports.usage import cell
 
@@ -45,7 +45,7 @@ class ChargeMeter(NamedTuple):
     block: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Charge:
     """One row: a response, what of it this is, and what that cost."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tallygate.core.gate import lifecycle
@@ -21,13 +20,14 @@ from tallygate.core.proof import Head
 from tallygate.core.sessions import SessionTotals, stopped_by
 from tallygate.core.sums import Observed
 from tallygate.core.usage import UNKNOWN_MODEL
+from tallygate.core.values import value
 from tallygate.core.words import Action, ActorType, CallState
 
 SCHEMA_VERSION = 1
 LEDGER, LINE_NOTE = "ledger", "run_line"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RunLine:
     """Everything a line is made of."""
 

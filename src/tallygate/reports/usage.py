@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 
 from tallygate.core.costing import Certainty, Tokens
 from tallygate.core.moments import as_datetime, iso, microseconds
 from tallygate.core.money import exact_text, to_unit_nanos
+from tallygate.core.regex import regex
 from tallygate.core.sums import UsageSum
 from tallygate.core.text import cleaned
+from tallygate.core.values import value
 
 # --- sheet -----------------------------------------------------------------------------------------------------------
 # Figures as a spreadsheet takes them: RFC 4180, and nothing in a cell acts.
@@ -24,7 +25,7 @@ _CELL_MAX = 1000
 # What a spreadsheet would take for the beginning of a formula; in some languages it takes the wide forms too.
 # Where semicolons part cells, as in many countries, one may begin inside a text; quotes there are skipped.
 _SIGNS = r"-=+@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
-_FORMULA = re.compile(rf"""(^["'\s]*|;["'\s]*)(?=[{_SIGNS}])""")
+_FORMULA = regex(rf"""(^["'\s]*|;["'\s]*)(?=[{_SIGNS}])""")
 
 
 def sheet(head: Sequence[str], rows: Iterable[Sequence[str | int]]) -> bytes:
@@ -88,7 +89,7 @@ class By(StrEnum):
         return self in (By.AGENT, By.SKILL, By.MCP, By.TOOL, By.BRANCH)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Period:
     """A day, a week from Monday on, or a month of a time zone; `end_us` is the first moment after it."""
 
@@ -97,7 +98,7 @@ class Period:
     end_us: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UsagePart:
     """What some responses and booked calls add up to; apart, those priced as a relative of their model, and assumed.
 
@@ -152,7 +153,7 @@ class UsagePart:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionRate:
     """A currency that sessions were opened in: how many nano-dollars one unit is, by the rate of which day."""
 
@@ -161,7 +162,7 @@ class SessionRate:
     day: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UsageLine:
     """One line of the list, its whole and its models, the dearest first. `key` is what the line stands for.
 

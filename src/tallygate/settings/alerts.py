@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +10,7 @@ from urllib.parse import urlsplit
 from tallygate.core.alerts import AlertRule
 from tallygate.core.errors import SettingsError
 from tallygate.core.gate.rules import BudgetScope
+from tallygate.core.values import value
 from tallygate.settings import checks, sections
 from tallygate.settings.checks import Unfit
 from tallygate.settings.declared import setting, table_of
@@ -70,7 +70,7 @@ def _is_here(host: str) -> bool:
         return False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _AlertRow:
     """An alert as it is written."""
 

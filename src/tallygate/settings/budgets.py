@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, replace
+from dataclasses import MISSING, replace
 
 from tallygate.core.errors import SettingsError
 from tallygate.core.gate.rules import NAMED, SESSION, BudgetRule, BudgetScope, scope_named
 from tallygate.core.money import CALLS, TOKENS
 from tallygate.core.plan import PlanRule, PlanUnknown
+from tallygate.core.values import value
 from tallygate.core.words import BudgetMode
 from tallygate.settings import checks, sections
 from tallygate.settings.declared import setting, table_of
@@ -17,7 +18,7 @@ from tallygate.settings.source import Document, KeyPath
 _LIMITS = ("limit_usd", "limit", "limit_tokens", "limit_calls")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Row:
     """A budget as it is written."""
 

@@ -17,14 +17,15 @@ from tallygate.core.errors import InvalidArgument
 from tallygate.core.gate.rules import parse_period
 from tallygate.core.money import AMOUNT_NANOS_MAX, NANOS_PER_UNIT
 from tallygate.core.plan import minutes_named
+from tallygate.core.regex import regex
 
 Check = Callable[[object], object]
 
 MICROS = 1_000_000
 FACTOR_MAX = 1_000
 RATE_MAX = 1_000_000
-_TENANT = re.compile(r"[A-Za-z0-9._-]{1,100}")
-_NUMBER = re.compile(r"[+-]?\d[\d_]*(\.\d+)?([eE][+-]?\d+)?")
+_TENANT = regex(r"[A-Za-z0-9._-]{1,100}")
+_NUMBER = regex(r"[+-]?\d[\d_]*(\.\d+)?([eE][+-]?\d+)?")
 # ISO 4217, without funds, metals and test codes.
 _CODES = (
     "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD "

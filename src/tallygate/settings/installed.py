@@ -10,10 +10,11 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from pathlib import Path
 
 from tallygate.core.errors import InvalidArgument, SettingsError
+from tallygate.core.values import value
 from tallygate.machine import own_system, system
 from tallygate.settings.variables import (
     CALIBRATION_VARIABLES,
@@ -40,7 +41,7 @@ _NO_PLACES = frozenset({"environment", "on_fault", "system"})
 _OPTIONAL = ("settings", "l6e_settings", "log")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class InstalledPlaces:
     """Absolute places of one user on one machine. `log` is given only where it is the same for every project.
 
@@ -66,9 +67,9 @@ class InstalledPlaces:
         named = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "environment"}
         found = {f"{_FOUND}{name}": value for name, value in sorted(self.environment.items())}
         rows = {name: value for name, value in {**named, **found}.items() if value is not None}
-        for name, value in rows.items():
+        for name, text in rows.items():
             # Whoever reads it takes a line for a setting: a line break in a name would be one that nobody made.
-            if any(sign in value for sign in "\n\r\0"):
+            if any(sign in text for sign in "\n\r\0"):
                 raise InvalidArgument(
                     "client",
                     f"{name} has a line break in it, which no installed command can carry; nothing was changed.",
@@ -142,7 +143,7 @@ def _content(file: Path) -> str:
     return os.fsdecode(raw)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class HeldEnvironment:
     """The environment that an installed command goes by, and the names in its client's that it does not.
 

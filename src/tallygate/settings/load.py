@@ -5,7 +5,7 @@ from __future__ import annotations
 import stat
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from tallygate.core.errors import SettingsError
 from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.lock import LockStanding
 from tallygate.core.plan import PlanRule
+from tallygate.core.values import value
 from tallygate.pricing.overrides import Discount, PriceOverride
 from tallygate.settings import checks, sections, tolerated
 from tallygate.settings.alerts import read_alerts
@@ -54,7 +55,7 @@ THEIR_FILE = Path(".l6e", "config.toml")
 THEIR_LOG = "L6E_LOG_PATH"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UserPlaces:
     """Where a system keeps a user's things; for a command that `init` has installed, as it was told there.
 
@@ -104,7 +105,7 @@ def load_settings(
     return load_from(environ, cwd, where, standing).settings
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LoadedSettings:
     """Settings, with the project's file as it stands against the user's own, and the user's file as it is."""
 

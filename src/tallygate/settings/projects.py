@@ -13,7 +13,7 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -24,6 +24,7 @@ from tallygate.core.errors import SettingsError
 from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.money import format_amount
 from tallygate.core.text import cleaned
+from tallygate.core.values import value
 from tallygate.core.words import BudgetMode
 from tallygate.pricing.book import PricingSettings
 from tallygate.settings import sections
@@ -37,7 +38,7 @@ NAMES_SHOWN = 6
 NOT_SET = "not set"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Project:
     """A project's file held against the user's settings: with what tightens, with everything, and what waits."""
 

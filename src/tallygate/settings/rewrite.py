@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tallygate.core.errors import SettingsError
@@ -12,6 +11,8 @@ from tallygate.core.gate.rules import NAMED, BudgetRule, BudgetScope, scope_word
 from tallygate.core.gate.wording import per
 from tallygate.core.money import COUNTED, PERCENT, WHOLE, exact_text, format_amount, json_number
 from tallygate.core.plan import PlanRule, PlanUnknown, window_name
+from tallygate.core.regex import regex
+from tallygate.core.values import value
 from tallygate.core.words import BudgetMode
 from tallygate.settings import sections
 from tallygate.settings.budgets import numbered_budgets, numbered_plan
@@ -19,10 +20,10 @@ from tallygate.settings.model import Paths, Settings
 from tallygate.settings.source import Document, key_lines, parse_document, read_document
 
 _BY_HAND = "Change it there by hand."
-_NOT_IN_NAMES = re.compile(r"[^a-z0-9.*]+")
+_NOT_IN_NAMES = regex(r"[^a-z0-9.*]+")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NamedLimit:
     """One `[[budget]]` of a settings file, with the name that commands know it by and its place in the file."""
 

@@ -8,21 +8,23 @@ import re
 import stat
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from tallygate.core.errors import SettingsError
+from tallygate.core.regex import regex
+from tallygate.core.values import value
 
 FILE_BYTES_MAX = 1 << 20
 # The parser needs quadratic time for a key with many dots; no setting has more than two.
-_ENDLESS_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){40}""")
+_ENDLESS_KEY = regex(r"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){40}""")
 
 KeyPath = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Document:
     """A parsed settings file."""
 
@@ -124,7 +126,7 @@ def _read(file: Path, *, required: bool) -> bytes | None:
     return raw
 
 
-_TOKEN = re.compile(
+_TOKEN = regex(
     r'''"""(?:[^\\]|\\.)*?"{3,5}'''
     r"""|'''.*?'{3,5}"""
     r'''|"(?:[^"\\\n]|\\.)*"'''

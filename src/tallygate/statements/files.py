@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tallygate.core.errors import InvalidArgument
+from tallygate.core.regex import regex
 from tallygate.core.statements import BillLine, unfit
 from tallygate.core.text import shown
+from tallygate.core.values import value
 from tallygate.statements.formats import (
     anthropic_cost,
     anthropic_usage,
@@ -53,11 +53,11 @@ FORMATS: tuple[BillFormat, ...] = (
 # One file as the bill it is: its format recognised, its rows read, all that is wrong with it told at once.
 
 
-_CURRENCY = re.compile(r"[A-Z]{3}")
+_CURRENCY = regex(r"[A-Z]{3}")
 _HEADER_SHOWN = 300
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BillFile:
     """A file that was read: its format, the SHA-256 of its content, its currency and its lines."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from tallygate.clients.client import (
 from tallygate.core.guard.nested import Around, NestedClient, file_text, options_of
 from tallygate.core.hooks import HookFacts, Moment
 from tallygate.core.learning.steps import FIRST_KEPT_LONG
+from tallygate.core.regex import regex
 from tallygate.core.usage import ReadingRule, ResponseKind
 from tallygate.editing.edits import SERVER, TOKEN_HEADER, Edit, FileEdits, Hook, Member, has_our_telemetry, is_ours
 
@@ -216,7 +216,7 @@ COMMAND_HOOKS = (
 END_S = 10
 _GATING = ("PreToolUse", "PostToolBatch", "UserPromptSubmit", "PreCompact")
 _MATCHED = ("PreToolUse",)
-_TELEMETRY = re.compile(r"OTEL_\w+|(CLAUDE_CODE|BETA)_\w*(TELEMETRY|TRACING)\w*")
+_TELEMETRY = regex(r"OTEL_\w+|(CLAUDE_CODE|BETA)_\w*(TELEMETRY|TRACING)\w*")
 
 
 def hook_entry(event: str, command: Mapping[str, Any], *, hard: bool, server: str = SERVER) -> dict[str, Any]:

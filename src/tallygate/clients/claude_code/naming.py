@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from tallygate.clients.reading.files import State
 from tallygate.core.costing import Tokens
+from tallygate.core.regex import regex
+from tallygate.core.values import value
 
 # Ids that Anthropic, Bedrock and Vertex mint look like this and are given once. All others a gateway has made up.
-_MINTED = re.compile(r"msg_(?:[a-z]{2,8}_)?01[1-9A-HJ-NP-Za-km-z]{22}")
+_MINTED = regex(r"msg_(?:[a-z]{2,8}_)?01[1-9A-HJ-NP-Za-km-z]{22}")
 # A request's id of this length is its own; a shorter one may be a counter that begins anew.
 _LONG_REQUEST = 20
 _REMEMBERED = 256
@@ -27,7 +27,7 @@ def is_own_request(request: str) -> bool:
     return len(request) >= _LONG_REQUEST
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class _Series:
     """The lines of one response so far: its key, its input side, its output, and whether that was said to be final."""
 

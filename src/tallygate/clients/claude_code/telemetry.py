@@ -12,19 +12,20 @@ from tallygate.clients.claude_code.client import AUXILIARY, TELEMETRY, TELEMETRY
 from tallygate.clients.reading.lines import Odd, Skip, Unreadable, content_key, count, countless, moment, name
 from tallygate.clients.reading.otlp import TelemetryResponses
 from tallygate.core.costing import Tokens
+from tallygate.core.regex import regex
 from tallygate.core.usage import MAX_TOKENS, ObservedUsage, ReadingRule
 
 CLIENT = "claude_code"
 SERVICE = "claude-code"
 EVENT = "api_request"
 # Where a request comes from a conversation, its response stands in a transcript too. All others are the client's own.
-_CONVERSATION = re.compile(r"sdk|repl_main_thread.*|agent:.*", re.DOTALL)
+_CONVERSATION = regex(r"sdk|repl_main_thread.*|agent:.*", re.DOTALL)
 # As the transcript names the speed that telemetry calls normal.
 _SPEEDS = {"normal": "standard"}
 _DAY_MS = 24 * 60 * 60 * 1000
 # The session of a response whose event names none.
 UNNAMED = "unknown"
-_COUNT = re.compile(r"(\d{1,13})(?:\.\d{1,40})?")
+_COUNT = regex(r"(\d{1,13})(?:\.\d{1,40})?")
 _SECOND_NS = 10**9
 _LATEST_NS = 2**62
 

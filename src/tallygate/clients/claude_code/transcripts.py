@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -15,6 +14,7 @@ from tallygate.clients.claude_code.counts import advisors, asked_for, cost_text,
 from tallygate.clients.claude_code.naming import Repeats, is_minted, is_own_request
 from tallygate.clients.reading import attribution, files, lines
 from tallygate.core.attribution import label, served_by
+from tallygate.core.regex import regex
 from tallygate.core.usage import ObservedUsage, Quality, ReadingRule, better
 
 # --- records ---------------------------------------------------------------------------------------------------------
@@ -27,7 +27,7 @@ _ASSISTANT = b'"assistant"'
 _COST_STATE = (b'{"type":"cost-state"', b'{"type": "cost-state"')
 # The plain members a line begins with, up to its type. Read from the first byte on, so nothing inside a value can
 # look like it; a line that has its message first does not match.
-_HEAD = re.compile(rb'\{(?:"\w+":(?:"[^"\\]*"|null|true|false|\d+),){0,32}?"type":"([\w-]+)"')
+_HEAD = regex(rb'\{(?:"\w+":(?:"[^"\\]*"|null|true|false|\d+),){0,32}?"type":"([\w-]+)"')
 _WANTED = (b"assistant", b"progress")
 _LONG_LINE = 4096
 # Lines of one response stand near each other, with those of parallel subagents between them.
@@ -40,7 +40,7 @@ _STARTS_AGENTS = ("Agent", "Task")
 SYNTHETIC = "<synthetic>"
 _PLAIN = frozenset({str, bool, int, type(None)})
 # What a broken record says it is, where it is no response.
-_OTHERS_LINE = re.compile(r'"role":\s*"user"|"type":\s*"(?:user|summary|system|attachment|file-history-snapshot)"')
+_OTHERS_LINE = regex(r'"role":\s*"user"|"type":\s*"(?:user|summary|system|attachment|file-history-snapshot)"')
 
 # All that lines of one response repeat, as written: its key, request id, stored cost; then model, sessions, agent,
 # directory, version, and what kind of line it is.

@@ -25,6 +25,7 @@ from tallygate.clients.client import (
 from tallygate.clients.codex.program import PROGRAM
 from tallygate.core.guard.nested import Around, NestedClient, file_text, options_of
 from tallygate.core.hooks import HookFacts, Moment
+from tallygate.core.regex import regex
 from tallygate.core.usage import ReadingRule, ResponseKind
 from tallygate.editing.edits import SERVER, FileEdits, Hook, Table, is_ours
 
@@ -126,7 +127,7 @@ def _wanted(where: InstallSurroundings, scope: InstallScope) -> Requirements:
 
 
 _FEATURES = frozenset({"hooks", "codex_hooks"})
-_OFF = re.compile(r"(?:\b|\\n)(?:codex_)?hooks[\"']?\s*=\s*false|enabled\s*=\s*false")
+_OFF = regex(r"(?:\b|\\n)(?:codex_)?hooks[\"']?\s*=\s*false|enabled\s*=\s*false")
 
 
 def _taken_by(given: list[str], around: Around) -> Iterator[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from tallygate.clients.reading import hooks
 from tallygate.clients.reading.runs import through
 from tallygate.core.hooks import HookAnswer, HookEvent, Moment
+from tallygate.core.regex import regex
 
 CLIENT = "codex"
 # SubagentStart is left out: it cannot be stopped. The prompt that a subagent gets fires UserPromptSubmit, which can.
@@ -25,7 +25,7 @@ _AGENT_TOOLS = frozenset({"spawn_agent"})
 _TAKES_CONTEXT = frozenset({"SessionStart", "UserPromptSubmit", "PreToolUse", "PostToolUse"})
 # Codex puts `. Command: ...` behind the last line, and cuts empty ones off: a command to be copied stands before it.
 _LAST_LINE = "This step did not run"
-_THREAD = re.compile(r"rollout-[^/\\]*-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl\Z")
+_THREAD = regex(r"rollout-[^/\\]*-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.jsonl\Z")
 
 
 def _read(raw: Mapping[str, Any], event: str, moment: Moment) -> HookEvent | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from operator import add, sub
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from tallygate.clients.reading.lines import (
 )
 from tallygate.core.attribution import Served, label
 from tallygate.core.costing import Tokens
+from tallygate.core.values import value
 
 # --- counts ----------------------------------------------------------------------------------------------------------
 # Codex's token counts: what they contain, and which of them a later snapshot still brings.
@@ -168,7 +169,7 @@ _TOOLS = ("tools", "read")
 _PAUSE = timedelta(seconds=1)
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Thread:
     """A thread's identity, settings and counters; `replaying` while the lines are its parent's."""
 

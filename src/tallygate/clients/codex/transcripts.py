@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -26,6 +25,7 @@ from tallygate.clients.codex.thread import (
 )
 from tallygate.clients.reading import files, lines
 from tallygate.core.attribution import SERVED_MAX, Served, served_by, together, tool_of
+from tallygate.core.regex import regex
 from tallygate.core.usage import ObservedUsage, Quality, ReadingRule
 
 # --- compressed ------------------------------------------------------------------------------------------------------
@@ -73,28 +73,28 @@ CLIENT = "codex"
 FALLBACK_MODEL = "gpt-5"
 
 # The start of a line as Codex writes it. Read from the first byte on, so no text inside can look like it.
-_HEAD = re.compile(
+_HEAD = regex(
     rb'\{\s*"timestamp":\s*"[^"\\]{0,64}",\s*(?:"ordinal":\s*\d+,\s*)?'
     rb'"type":\s*"(\w+)"(?:,\s*"payload":\s*\{\s*"type":\s*"(\w+)")?'
 )
 # The same of nearly every line, without what else may stand there: it is found in half the time.
-_USUAL = re.compile(rb'\{"timestamp":"[0-9TZ:.-]{1,64}","type":"(response_item|event_msg)","payload":\{"type":"(\w+)"')
+_USUAL = regex(rb'\{"timestamp":"[0-9TZ:.-]{1,64}","type":"(response_item|event_msg)","payload":\{"type":"(\w+)"')
 _TOP = frozenset({b"session_meta", b"turn_context", b"token_usage_record"})
 _TYPED = frozenset({b"event_msg", b"response_item"})
 _EVENTS = frozenset({b"token_count", b"task_started", b"thread_settings_applied"})
 _CALLS = frozenset({b"function_call", b"custom_tool_call", b"local_shell_call"})
 # What most lines are and what never counts: they are not searched.
 _NO_USAGE = frozenset({b"agent_message", b"user_message", b"exec_command_end", b"patch_apply_end"})
-_WANTED = re.compile(
+_WANTED = regex(
     rb'"(?:token_count|token_usage_record|session_meta|turn_context|task_started|thread_settings_applied'
     rb'|function_call|custom_tool_call|local_shell_call|\w+_token_usage)"'
 )
 # In every line that counts, whatever it says that it is. Text that speaks of it has its quotes escaped.
 _USAGE = b'token_usage":'
-_CALL_ID = re.compile(rb'"call_id":\s*"([!#-\[\]-~]{1,256})"')
+_CALL_ID = regex(rb'"call_id":\s*"([!#-\[\]-~]{1,256})"')
 # In a call these stand before its arguments, whose quotes are escaped.
-_NAME = re.compile(rb'"name":\s*"([!#-\[\]-~]{1,256})"')
-_SPACE = re.compile(rb'"namespace":\s*"([!#-\[\]-~]{1,256})"')
+_NAME = regex(rb'"name":\s*"([!#-\[\]-~]{1,256})"')
+_SPACE = regex(rb'"namespace":\s*"([!#-\[\]-~]{1,256})"')
 _SECOND = b'{"timestamp":'
 _HEAD_LENGTH = 512
 _KEPT_CALLS = 256
@@ -374,7 +374,7 @@ def _kind_of(top: lines.Fields, payload: lines.Fields) -> str:
 
 
 _PACKED = ".zst"
-_THREAD = re.compile(r"rollout-.{19}-(.+)\.jsonl")
+_THREAD = regex(r"rollout-.{19}-(.+)\.jsonl")
 
 
 def locations(env: Mapping[str, str], home: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,9 @@ from tallygate.clients.copilot.client import COMPACTION, RECORD, SHUTDOWN
 from tallygate.clients.reading import attribution, files, lines
 from tallygate.core.attribution import Served, tool_of
 from tallygate.core.costing import Tokens
+from tallygate.core.regex import regex
 from tallygate.core.usage import BROKEN_OFF, MAX_TOKENS, ObservedUsage, Quality, ReadingRule
+from tallygate.core.values import value
 from tallygate.files import open_regular
 
 # --- totals ----------------------------------------------------------------------------------------------------------
@@ -27,7 +29,7 @@ _MODELS_MAX = 64
 Told = dict[str, list[int]]
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Totals:
     """What was told before: per model the counts and then the number of requests, and the turns seen since."""
 
@@ -86,7 +88,7 @@ class Totals:
 # What a whole request does not take beside its receipt's own duration; shorter than the pause before another attempt.
 SLACK_MS = 300
 _FILES_MAX, _TAIL_MAX = 20, 1 << 20
-_FAILED = re.compile(rb'^(\S+Z) \[\w+\] [^{\n]*request failed[^{\n]*\{[^\n]*"failure_kind":"transport"', re.MULTILINE)
+_FAILED = regex(rb'^(\S+Z) \[\w+\] [^{\n]*request failed[^{\n]*\{[^\n]*"failure_kind":"transport"', re.MULTILINE)
 
 
 def broke_off(logs: Path, since: datetime, until: datetime) -> bool:
@@ -136,20 +138,20 @@ def _tail(path: Path) -> bytes:
 CLIENT = "copilot"
 _PLACES = frozenset({"session.start", "session.resume", "session.context_changed"})
 # Text inside a value cannot look like it, for its quotes are escaped.
-_WANTED = re.compile(
+_WANTED = regex(
     rb'"type":\s*"(?:session\.(?:start|resume|context_changed|usage_record|compaction_complete|shutdown)'
     rb'|assistant\.turn_start)"'
 )
 # What tells whom a response was made for; a broken one loses nothing that was used.
-_BESIDE = re.compile(rb'"type":\s*"(?:tool\.execution_start|subagent\.started)"')
+_BESIDE = regex(rb'"type":\s*"(?:tool\.execution_start|subagent\.started)"')
 # What says what an event is where its type does not.
 _HOLDERS = {
     b'"accounting":': "session.usage_record",
     b'"compactionTokensUsed":': "session.compaction_complete",
     b'"modelMetrics":': "session.shutdown",
 }
-_KIND = re.compile(r'"type":\s*"\w+\.\w+"')
-_TYPE = re.compile(r"[a-z_]+\.[a-z_]+")
+_KIND = regex(r'"type":\s*"\w+\.\w+"')
+_TYPE = regex(r"[a-z_]+\.[a-z_]+")
 _LONG_CALL = 16
 _HOUR_S = 3600
 _DAY_MS = 86_400_000

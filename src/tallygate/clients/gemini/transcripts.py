@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from tallygate.clients.reading import attribution, files, lines
 from tallygate.clients.reading.whole_files import read_document
 from tallygate.core.attribution import Served, tool_of
 from tallygate.core.costing import Tokens
+from tallygate.core.regex import regex
 from tallygate.core.usage import ObservedUsage, Quality, better
 
 # --- records ---------------------------------------------------------------------------------------------------------
@@ -22,9 +22,9 @@ from tallygate.core.usage import ObservedUsage, Quality, better
 CLIENT = "gemini"
 _WANTED = (b'"tokens"', b'"sessionId"')
 _NO_ANSWERS = ("user", "info", "error", "warning")
-_SESSION = re.compile(rb'"sessionId":\s*"([ !#-\[\]-~]{1,256})"')
+_SESSION = regex(rb'"sessionId":\s*"([ !#-\[\]-~]{1,256})"')
 # What a broken message says it is, where it is no answer of a model.
-_OTHERS = re.compile(r'"type":\s*"(?:user|info|error|warning)"')
+_OTHERS = regex(r'"type":\s*"(?:user|info|error|warning)"')
 
 
 class GeminiReader(files.TranscriptReader):
@@ -169,7 +169,7 @@ class GeminiReader(files.TranscriptReader):
         return lines.name(dict(call).get("id")) if type(call) is tuple else None
 
 
-_OF_SERVER = re.compile(r"(.{1,256}) \((.{1,256}) MCP Server\)")
+_OF_SERVER = regex(r"(.{1,256}) \((.{1,256}) MCP Server\)")
 
 
 def _tool(call: Mapping[str, Any]) -> Served | None:

@@ -9,7 +9,7 @@ import sqlite3
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,9 @@ from tallygate.clients.reading.files import (
 from tallygate.clients.reading.whole_files import read_document
 from tallygate.core.attribution import label
 from tallygate.core.costing import Tokens
+from tallygate.core.regex import regex
 from tallygate.core.usage import ObservedUsage, ReadingRule
+from tallygate.core.values import value
 
 # --- messages --------------------------------------------------------------------------------------------------------
 # One opencode message as usage; what its reasoning means is decided by the sum that equals its total.
@@ -254,7 +256,7 @@ def _only_reading(action: int, subject: str | None, *_rest: object) -> int:
     return sqlite3.SQLITE_DENY
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _TableLook:
     """One look into one table: from which change on, and which messages had not ended, kept up to date."""
 
@@ -360,7 +362,7 @@ def _row(
 # opencode's database and older message files: where they lie and how each is read. See NOTES.md.
 
 
-_PREFIX = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_PREFIX = regex(r"[A-Za-z0-9_-]{1,64}")
 
 
 def locations(env: Mapping[str, str], home: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from tallygate.clients.qwen.client import RESPONSE
 from tallygate.clients.reading import attribution, files, lines
 from tallygate.core.attribution import label, served_by
 from tallygate.core.costing import Tokens
+from tallygate.core.regex import regex
 from tallygate.core.usage import BROKEN_OFF, ObservedUsage, Quality
 
 # --- records ---------------------------------------------------------------------------------------------------------
@@ -23,13 +23,13 @@ _WANTED = b"qwen-code.api_response"
 _COUNTED = b'"input_token_count":'
 # What tells of an event and does not say of which: it may have been a response.
 _TOLD = b'"ui_telemetry"'
-_NAMED = re.compile(rb'"event\.name":\s*"[^"]')
+_NAMED = regex(rb'"event\.name":\s*"[^"]')
 _EVENT = "qwen-code.api_response"
 _EVENTS = "qwen-code."
 _CALL = b"qwen-code.tool_call"
 _CALLED = "qwen-code.tool_call"
 _OTHERS = ("user", "assistant", "tool_result")
-_KIND = re.compile(r'"type":\s*"(\w+)"')
+_KIND = regex(r'"type":\s*"(\w+)"')
 _COUNTS = ("input", "cached_content", "output", "thoughts", "tool", "total")
 # Google's own interface counts thoughts beside the answer, every other one inside it.
 _BESIDE = frozenset({"gemini", "gemini-api-key", "vertex-ai"})

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 from tallygate.clients.reading import lines
 from tallygate.core.attribution import Served, label, together, tool_of
+from tallygate.core.regex import regex
 from tallygate.core.text import cleaned
 from tallygate.files import start_of
 
@@ -19,7 +19,7 @@ _NOTE_BYTES = 64 * 1024
 # What clients write for a checkout of no branch.
 _NO_BRANCH = frozenset({"HEAD", "(detached)"})
 # As clients write a server's name into that of its tools.
-_PLAIN = re.compile(r"[^A-Za-z0-9_-]")
+_PLAIN = regex(r"[^A-Za-z0-9_-]")
 
 
 def tools_kept(stored: object) -> tuple[Served, ...]:

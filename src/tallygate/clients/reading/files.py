@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -30,6 +29,7 @@ from tallygate.clients.reading.lines import (
 )
 from tallygate.clients.reading.packed import narrowed, unpacker_of
 from tallygate.core.plan import PlanWindow, last_of_quarters
+from tallygate.core.regex import regex
 from tallygate.core.usage import ObservedUsage, SessionCheck
 from tallygate.core.values import value
 from tallygate.files import open_regular
@@ -40,7 +40,7 @@ from tallygate.files import open_regular
 
 _MAX_DEPTH = 16
 _END_BYTES = 16 * 1024
-_STAMP = re.compile(rb'"timestamp":\s*"(\d{4}-\d\d-\d\d[T ][0-9:.]{5,16})')
+_STAMP = regex(rb'"timestamp":\s*"(\d{4}-\d\d-\d\d[T ][0-9:.]{5,16})')
 
 
 def files_below(root: Path, suffixes: tuple[str, ...], closed: list[Path] | None = None) -> Iterator[Path]:

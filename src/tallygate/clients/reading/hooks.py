@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -14,7 +14,9 @@ from tallygate.clients.reading.runs import about_to_run
 from tallygate.core.attribution import label
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.hooks import HookAnswer, HookEvent, HookVerdict, Moment, SessionOrigin
+from tallygate.core.regex import regex
 from tallygate.core.text import cleaned, cleaned_lines, shown
+from tallygate.core.values import value
 
 LONGEST_ID = 200
 LONGEST_PATH = 4096
@@ -23,21 +25,21 @@ MOST_TOOL_CALLS = 1000
 # The calls of one response as text, with what they were given and gave back.
 LONGEST_TOOL_CALLS = 8 * 1024 * 1024
 # Control characters, halves of characters, and what ends a line. Other strange ones do stand in names of files.
-_NEVER_IN_PATHS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_NEVER_IN_PATHS = regex("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # A prompt that raises: an amount, and the second time the code that was shown for it. Clients put a line that was
 # stopped back into their input, so that the next one may follow it there: the last one counts.
 _ANY_CASE = re.ASCII | re.IGNORECASE
-_RAISE = re.compile(r"tallygate\s+raise(?:\s+(?P<amount>[$\d.,]+k?)(?:\s+(?P<code>[0-9A-Za-z]{1,40}?))?)?", _ANY_CASE)
-_RAISES = re.compile(rf"\s*(?:{re.sub(r'[?]P<[a-z]+>', '?:', _RAISE.pattern)}\s*)+", _ANY_CASE)
-_LAST = re.compile(rf".*{_RAISE.pattern}\s*", _ANY_CASE | re.DOTALL)
+_RAISE = regex(r"tallygate\s+raise(?:\s+(?P<amount>[$\d.,]+k?)(?:\s+(?P<code>[0-9A-Za-z]{1,40}?))?)?", _ANY_CASE)
+_RAISES = regex(rf"\s*(?:{re.sub(r'[?]P<[a-z]+>', '?:', _RAISE.pattern)}\s*)+", _ANY_CASE)
+_LAST = regex(rf".*{_RAISE.pattern}\s*", _ANY_CASE | re.DOTALL)
 # One word where the amount belongs: it is told how an amount is typed. More words are a sentence.
-_MISTYPED = re.compile(r"\s*tallygate\s+raise\s+\S{1,40}(?:\s+(?:dollars?|usd|euros?|eur|pounds?|gbp))?\s*", _ANY_CASE)
+_MISTYPED = regex(r"\s*tallygate\s+raise\s+\S{1,40}(?:\s+(?:dollars?|usd|euros?|eur|pounds?|gbp))?\s*", _ANY_CASE)
 _REFUSED = "Tallygate refuses this step."
 # Clients say for a new session what they like; these words are common to them.
 _ORIGINS = {origin.value: origin for origin in SessionOrigin} | {"new": SessionOrigin.STARTUP}
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Reply:
     """What a hook gives back to its client: one JSON object for standard output, or nothing at all.
 
@@ -58,7 +60,7 @@ class Reply:
     line: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Hooks:
     """One client's hooks.
 
@@ -78,6 +80,7 @@ class Hooks:
     moments: Mapping[str, Moment]
 
 
+_SILENT = Reply()
 # What a client's own words for a hook say: None where they are of no interest.
 Read = Callable[[Mapping[str, Any], str, Moment], HookEvent | None]
 
@@ -88,7 +91,7 @@ def hooks_of(
     answered: Callable[[str, HookAnswer, str], Reply],
     moments: Mapping[str, Moment],
     *,
-    silence: Reply = Reply(),
+    silence: Reply = _SILENT,
 ) -> Hooks:
     """The hooks of a client whose answer turns on the event's name and words alone; `silence` is its answer for none.
 

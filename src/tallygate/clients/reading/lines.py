@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
+from tallygate.core.regex import regex
 from tallygate.core.usage import GUESSED_MODEL, GUESSED_TIME, MAX_TOKENS
+from tallygate.core.values import value
 
 MAX_LINE = 8 * 1024 * 1024
 _MAX_NAME = 1024
@@ -21,8 +22,8 @@ _DIGITS_MAX = 4000
 # What may stand beside a record and is nothing: crashes leave runs of zero bytes, programs put marks in front.
 _BLANK = "\ufeff\0 \t\r\n"
 BLANK_BYTES = b"\0 \t\r\n"
-_KEY = re.compile(rb'\{"[\w$]{1,64}":')
-_RECORD = re.compile(r'\{\s*"')
+_KEY = regex(rb'\{"[\w$]{1,64}":')
+_RECORD = regex(r'\{\s*"')
 # Whole records of all clients say when they were written, or whose they are; objects inside them do not.
 _ONLY_RECORDS = frozenset({"timestamp", "sessionId", "$set", "$rewindTo"})
 _TRIES_PER_CHARACTER = 16
@@ -89,7 +90,7 @@ class Unreadable(Exception):
         self.reason = reason
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class ReadReport:
     """What a read took in and what it had to leave, by reason.
 
@@ -218,7 +219,7 @@ def decode(line: bytes, bound: int = MAX_LINE) -> Pairs:
     return value
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class LineRecords:
     """The records of one line, and the stretches between them that are none, each with why."""
 
@@ -301,10 +302,10 @@ class Odd(StrEnum):
 
 # A response that has nothing but these and no tokens may have cost anything.
 _COUNTLESS = frozenset({Odd.NO_NUMBER, Odd.NEGATIVE})
-_NUMBER = re.compile(r"([+-]?)([0-9]+)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,9}))?")
+_NUMBER = regex(r"([+-]?)([0-9]+)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,9}))?")
 # Thousands as people write them: 100,000 and 1_000 and 1 000 and 1'000.
-_GROUPED = re.compile(r"[+-]?[0-9]{1,3}(?:([,_' \u00a0\u2009\u202f])[0-9]{3})(?:\1[0-9]{3})*(?:\.[0-9]*)?")
-_NOT_GROUPS = re.compile(r"[,_' \u00a0\u2009\u202f]")
+_GROUPED = regex(r"[+-]?[0-9]{1,3}(?:([,_' \u00a0\u2009\u202f])[0-9]{3})(?:\1[0-9]{3})*(?:\.[0-9]*)?")
+_NOT_GROUPS = regex(r"[,_' \u00a0\u2009\u202f]")
 _UNBOUND = frozenset({"inf", "+inf", "infinity", "+infinity"})
 _BELOW = frozenset({"-inf", "-infinity"})
 _DIGITS_KEPT = 40

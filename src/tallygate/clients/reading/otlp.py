@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.usage import ObservedUsage
+from tallygate.core.values import value
 
 PAYLOAD_BYTES_MAX = 8 * 1024 * 1024
 RECORDS_MAX = 20_000
@@ -26,7 +27,7 @@ Value = str | int | bool
 UNUSABLE = ""
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class TelemetryResponses:
     """The responses that some events tell of, and what could not be used, by reason.
 
@@ -52,7 +53,7 @@ class TelemetrySkip(StrEnum):
     DUPLICATE_KEY = "duplicate_key"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LogRecord:
     """One log record; `at_ns` is nanoseconds since 1970, and fractions stay text, as they were written.
 
@@ -64,7 +65,7 @@ class LogRecord:
     at_ns: int | None
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class LogRecords:
     """The records of one request, and what of it could not be used, by reason; `lost` are whole records among that."""
 

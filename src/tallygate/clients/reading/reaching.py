@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tallygate.core.guard.fence import COMMAND_CHARS_MAX, Edit, Reach
+from tallygate.core.regex import regex
 
 LONGEST_INPUT = 8 * 1024 * 1024
 MOST_EDITS = 1000
@@ -36,11 +37,11 @@ _PATHS = ("file_path", "filePath", "path", "absolute_path", "notebook_path")
 _NAMES = (_PATHS, _SOURCES, _TARGETS)
 # Names under which tools are given what they look at, and what a path of ours has in it.
 _LOOKERS = (("uri",), ("url",), ("pattern",), ("glob",))
-_OURS = re.compile(r"tallygate|open-")
+_OURS = regex(r"tallygate|open-")
 _TEXTS = ("content", "file_text", "contents")
 _SWAPS = (("old_string", "new_string"), ("oldString", "newString"), ("old_str", "new_str"), ("oldText", "newText"))
 _EVERYWHERE = ("replace_all", "replaceAll", "allow_multiple")
-_PATCHED = re.compile(r"^\*\*\* (Add|Update|Delete) File: (.+?)[ \t]*$|^\*\*\* Move to: (.+?)[ \t]*$", re.MULTILINE)
+_PATCHED = regex(r"^\*\*\* (Add|Update|Delete) File: (.+?)[ \t]*$|^\*\*\* Move to: (.+?)[ \t]*$", re.MULTILINE)
 
 
 def given_to(raw: Mapping[str, Any]) -> Mapping[str, Any]:

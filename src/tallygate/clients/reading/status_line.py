@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tallygate.core.plan import PlanWindow
+from tallygate.core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StatusInput:
     """Which session of a client is shown, where it is written down, where it works, and what was told of the plan."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -14,6 +14,7 @@ from tallygate.core.gate.lifecycle import CallAnomaly, asked_after_refusal_us
 from tallygate.core.model import Call, Session
 from tallygate.core.moments import microseconds
 from tallygate.core.money import cost_nanos, format_amount, more_or_less
+from tallygate.core.values import value
 from tallygate.core.words import ActorType
 
 # --- drift -----------------------------------------------------------------------------------------------------------
@@ -44,7 +45,7 @@ class CauseKind(StrEnum):
     DOUBTFUL = "doubtful_reports"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UsedResponse:
     """One response with its cost and the call it was made for."""
 
@@ -53,7 +54,7 @@ class UsedResponse:
     call_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Cause:
     """One cause of a difference between two figures, in a word, and how many responses show it.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
@@ -84,7 +84,7 @@ class Who(NamedTuple):
     client: str
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Row:
     """What one side has of some usage, of one day and model as a rule: tokens and nano-dollars by class.
 
@@ -144,7 +144,7 @@ def _add_all(sums: dict[Key, int], more: Mapping[Key, int]) -> None:
         sums[key] = sums.get(key, 0) + amount
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Share:
     """What one bucket holds of both sides."""
 
@@ -163,7 +163,7 @@ class Share:
             self.billed.add(Part.OTHER, None, whole)
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Outcome:
     """Where everything of a cell has ended: in a bucket, or with the reason why it is not compared.
 
@@ -428,7 +428,7 @@ class How(StrEnum):
     SPAN = "span"
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Cell:
     """One day and model, and where everything in it has ended.
 
@@ -468,7 +468,7 @@ class Cell:
         return replace(row, tokens=left.recorded.tokens, nanos=left.recorded.nanos)
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Matched:
     """The whole result. `unplaced` is what bills tell without a model, `credits` what they give back."""
 

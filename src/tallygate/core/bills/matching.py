@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ from tallygate.core.bills.lines import (
     line_usage,
 )
 from tallygate.core.money import TOKENS_PER_RATE
+from tallygate.core.values import value
 
 # --- one cell --------------------------------------------------------------------------------------------------------
 # What a bill tells of some usage against what was recorded of it: the common part, and what only one of them has.
@@ -37,7 +38,7 @@ _ROUNDING_NANOS = 16
 RateOf = Callable[[Part], int | None]
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class _Split:
     """One part of a cell: what both sides have in common, and tokens and money that each has beyond that."""
 
@@ -244,7 +245,7 @@ def shared(amount: int, weights: Mapping[Part, int]) -> dict[Part, int]:
 PriceOf = Callable[[ModelKey, date, Part], int | None]
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class _Request:
     """What bills tell of one request, and what was recorded under its id."""
 

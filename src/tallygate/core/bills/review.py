@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import date
 from enum import StrEnum
 from typing import NamedTuple
@@ -24,6 +24,7 @@ from tallygate.core.bills.lines import (
 )
 from tallygate.core.costing import SURE, Split
 from tallygate.core.money import NANOS_PER_UNIT, TOKENS_PER_RATE, format_amount, more_or_less
+from tallygate.core.values import value
 
 # --- reviewing -------------------------------------------------------------------------------------------------------
 # The review of sessions after the fact: estimate, recorded and billed side by side, and why they are not the same.
@@ -54,7 +55,7 @@ class ReviewPlace(NamedTuple):
     model: str
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Line:
     """One line of the review; None where nothing is known.
 
@@ -218,7 +219,7 @@ class ReviewLines:
         line.causes.append(Cause(BillCause.BILL_ONLY, nanos, text))
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Fraction:
     """From one share of a whole to another, so that the parts of an amount add up to it."""
 
@@ -295,7 +296,7 @@ def recorded_alone(cell: Cell) -> Share | None:
     return cell.outcome.shares.get(Bucket.LEDGER_ONLY) or cell.outcome.shares.get(Gap.NO_BILL)
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class EndSum:
     """What ended in one bucket, or is not compared for one reason; how many cells have any of it."""
 
@@ -338,7 +339,7 @@ _LEAST, _MOST = 1_000, 1_000 * MILLION
 _CONSTANT = 200
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BilledFactor:
     """Billed by recorded for one model, over what was compared. `prices` are the keys that estimates know it by.
 
@@ -364,7 +365,7 @@ class BilledFactor:
         return self.micros is not None and _LEAST <= self.micros <= _MOST
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class EstimateFactor:
     """Recorded by estimated for one client and model, where both are known."""
 
@@ -376,7 +377,7 @@ class EstimateFactor:
     micros: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PriceDiffers:
     """A price that a bill has otherwise, in the same way on all days.
 

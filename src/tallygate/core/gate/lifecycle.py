@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from itertools import takewhile
 
 from tallygate.core.errors import InvalidArgument, InvariantBroken
 from tallygate.core.model import HOOK_KEY, Budget, Call, ModeCoverage, Quantity, Session
 from tallygate.core.money import SUM_NANOS_MAX, format_amount
+from tallygate.core.values import value
 from tallygate.core.words import AccountingMode, BudgetMode, CallState, Exactness, SessionExactness, UsageBasis
 
 # --- lifecycle -------------------------------------------------------------------------------------------------------
@@ -200,7 +201,7 @@ class ReportAnomaly(StrEnum):
     VOIDS = "voids_in_a_row"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CallAnomaly:
     """One odd report: of which call, what was told, and when."""
 

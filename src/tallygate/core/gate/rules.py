@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, field, replace
 from datetime import date, datetime, timedelta, tzinfo
@@ -17,6 +16,7 @@ from tallygate.core.model import Amount, Budget, Session
 from tallygate.core.moments import HOUR_US, as_datetime, microseconds
 from tallygate.core.money import NANOS_PER_UNIT
 from tallygate.core.places import Place, as_written, meant
+from tallygate.core.regex import regex
 from tallygate.core.text import shown
 from tallygate.core.values import value
 from tallygate.core.words import BudgetMode, client_name
@@ -27,7 +27,7 @@ from tallygate.core.words import BudgetMode, client_name
 
 SESSION, DAY, WEEK, MONTH, NEVER = "session", "day", "week", "month", "never"
 _CALENDAR = (DAY, WEEK, MONTH)
-_ROLLING = re.compile(r"([1-9][0-9]{0,3})h")
+_ROLLING = regex(r"([1-9][0-9]{0,3})h")
 HOURS_MAX = 24 * 366
 # A rolling period is counted in pieces: what is older than the period leaves it a piece at a time.
 PIECES = 30

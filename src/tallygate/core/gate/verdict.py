@@ -7,11 +7,11 @@ went on with cannot be judged: it is counted as not known, and never left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from tallygate.core.gate.answers import DecidingBudget
 from tallygate.core.model import Call, LimitChange
+from tallygate.core.values import value
 from tallygate.core.words import Action, CallState, Reason
 
 
@@ -33,7 +33,7 @@ class HaltDoubt(StrEnum):
     NOT_COUNTED = "what the step cost is not counted"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class JudgedHalt:
     """A halt and what became of it; amounts are in the unit of the budget that decided.
 

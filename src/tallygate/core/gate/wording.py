@@ -12,6 +12,7 @@ from tallygate.core.model import DEFAULT_TENANT, Budget, Decision, Session
 from tallygate.core.moments import spoken
 from tallygate.core.money import COUNTED, format_amount, told_apart
 from tallygate.core.plan import PlanStanding, percent, window_name
+from tallygate.core.regex import regex
 from tallygate.core.text import cleaned
 from tallygate.core.words import Action, BudgetMode, Reason
 
@@ -21,9 +22,9 @@ _MARGIN_PERCENT, _FIRST_MARGIN_PERCENT = 105, 120
 # Nobody types a longer id.
 _TYPED_MAX = 80
 _GO_ON = "To go on, run: "
-_PLAIN = re.compile(r"[\w.:/@%+=,-]+", re.ASCII)
+_PLAIN = regex(r"[\w.:/@%+=,-]+", re.ASCII)
 # An id that we made ends in chance; what stands behind it names a budget of calls or tokens beside a session's own.
-_MADE = re.compile(r"session_.*_[0-9a-f]{8,}([0-9a-f]{8}(?::[A-Za-z]+)*)", re.DOTALL)
+_MADE = regex(r"session_.*_[0-9a-f]{8,}([0-9a-f]{8}(?::[A-Za-z]+)*)", re.DOTALL)
 PROGRAM = "tallygate"
 _NAME_MAX = 120
 

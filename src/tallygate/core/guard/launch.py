@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from tallygate.core.regex import regex
+
 _TERMINALS = (
     "tmux screen byobu zellij dtach abduco wezterm kitty kitten xterm uxterm gnome-terminal konsole xfce4-terminal "
     "mate-terminal lxterminal qterminal terminator tilix alacritty foot footclient ghostty ptyxis kgx guake st urxvt "
@@ -24,10 +26,10 @@ _NAMING = frozenset({"-s", "-t", "-S"})
 _LOOKS = "grep egrep fgrep rg ag git echo printf cat less more man head tail sed ls vim nvim nano code bat jq wc diff"
 _READERS = frozenset(_LOOKS.split())
 _TAILS_MAX = 30
-_KEYS = re.compile(r"\\[nr]|\^M|\\015|\\012")
-_STATEMENT = re.compile(r"[;\n]|\b(?:spawn|exec|send|system)\b(?:\s+-\w+)*(?:\s+--)?")
-_QUOTED = re.compile(r"\"((?:[^\"\\]|\\.)*)\"")
-_TIMES = re.compile(r"^[ \t]*(?:@\w+|(?:[^\s#=]+[ \t]+){4}[^\s#=]+)[ \t]+", re.MULTILINE)
+_KEYS = regex(r"\\[nr]|\^M|\\015|\\012")
+_STATEMENT = regex(r"[;\n]|\b(?:spawn|exec|send|system)\b(?:\s+-\w+)*(?:\s+--)?")
+_QUOTED = regex(r"\"((?:[^\"\\]|\\.)*)\"")
+_TIMES = regex(r"^[ \t]*(?:@\w+|(?:[^\s#=]+[ \t]+){4}[^\s#=]+)[ \t]+", re.MULTILINE)
 
 
 def launched(program: str, given: list[str], fed: str | None) -> Iterator[str]:

@@ -6,10 +6,12 @@ takes those from the inner one is seen here as far as words tell, and as a file 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
+
+from tallygate.core.regex import regex
+from tallygate.core.values import value
 
 _STARTERS: Mapping[str, tuple[str, ...]] = {
     "npx": (), "bunx": (), "pnpx": (), "npm": ("exec", "x"), "pnpm": ("dlx", "exec"), "yarn": ("dlx",), "bun": ("x",),
@@ -24,7 +26,7 @@ _NO_RUN = frozenset({
 
 _OFF = ("0", "", "false", "no", "off", "none")
 # What a file of settings says that leaves the user's hooks out.
-_SWITCHES_OFF = re.compile(
+_SWITCHES_OFF = regex(
     r"disableAllHooks|hooksDisabled|allowManagedHooksOnly|hooksConfig|\"hooks\"|strictPluginOnlyCustomization"
 )
 
@@ -33,7 +35,7 @@ def unread(_: str) -> None:
     """Nothing is known of a file that nobody reads."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Around:
     """What a command is held against: the user's home, the files with entries of ours, and where it runs.
 
@@ -60,7 +62,7 @@ def nothing_more(_given: list[str], _around: Around) -> Iterator[str]:
     return iter(())
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class NestedClient:
     """What takes the hooks from one client: words, variables that switch, and what names another folder or file.
 
@@ -167,10 +169,10 @@ def options_of(given: list[str], *names: str) -> Iterator[tuple[str, str]]:
 
 def _elsewhere(client: NestedClient, given: list[str], around: Around) -> str | None:
     """The variable or option by which a client would look for its settings where ours are not."""
-    for name, value in options_of(given, *client.options):
-        folder = around.full(value)
+    for name, told in options_of(given, *client.options):
+        folder = around.full(told)
         same = folder == f"{around.home}/{client.usual}"
-        return None if same or around.has(folder, "") else f"{name} {value}"
+        return None if same or around.has(folder, "") else f"{name} {told}"
     for name, named in (client.folders or {}).items():
         if name in around.known:
             folder = around.full(around.known[name])

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 
-CHANGES = re.compile(
+from tallygate.core.regex import regex
+
+CHANGES = regex(
     r"\b(?:insert\s+(?:or\s+\w+\s+)?into|replace\s+into|update\s+(?:or\s+\w+\s+)?\w+\s+set|delete\s+from|drop\s+\w+"
     r"|alter\s+table|create\s+trigger|pragma\s+\w+\s*=|begin\s+(?:exclusive|immediate))|^\s*\.(?:restore|import|clone)\b",
     re.IGNORECASE | re.MULTILINE,
 )
 # Files that a database is told to write or to change beside its own.
-_FILES = re.compile(
+_FILES = regex(
     r"(?:^\s*\.(?:backup|save|output|once|clone)\s+|\bvacuum\s+into\s+|\battach\s+(?:database\s+)?)['\"]?([^\s'\";]+)",
     re.IGNORECASE | re.MULTILINE,
 )
 # What is no word of a statement: comments, and text and names in quotes.
-_ASIDE = re.compile(r"--[^\n]*|/\*.*?(?:\*/|\Z)|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|\[[^\]]*\]", re.DOTALL)
-_READS = re.compile(
+_ASIDE = regex(r"--[^\n]*|/\*.*?(?:\*/|\Z)|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|\[[^\]]*\]", re.DOTALL)
+_READS = regex(
     r"(?:select|values|explain|(?:at|de)tach|vacuum\s+into|commit|end|rollback)\b.*"
     r"|with\b(?!.*\b(?:insert|update|delete|replace\s+into)\b).*"
     r"|begin(?:\s+deferred)?(?:\s+transaction)?"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise, takewhile
 
 from tallygate.core.authority import Loosening
 from tallygate.core.guard import sql
+from tallygate.core.regex import regex
 from tallygate.core.shell import Simple, commands, fits, plain
+from tallygate.core.values import value
 
 SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ksh", "fish", "eval", "su", "script", "at", "batch"})
-INTERPRETERS = re.compile(r"(?:python|pypy|node|nodejs|bun|perl|ruby|php|[gmn]?awk)[\d.]*")
+INTERPRETERS = regex(r"(?:python|pypy|node|nodejs|bun|perl|ruby|php|[gmn]?awk)[\d.]*")
 MODES = frozenset({"chmod", "chown", "chgrp", "chattr", "setfacl", "touch"})
 # What hides a folder behind another, or lets it go, takes away what lies in it.
 _REMOVES = frozenset({
@@ -31,10 +32,8 @@ _LIKE: Mapping[str, str] = {
 }  # fmt: skip
 LINE_EDITORS = frozenset({"ed", "red", "ex"})
 _EDITORS = frozenset({"vim", "vi", "nvim", "gvim", "view"}) | LINE_EDITORS
-_SAVES = re.compile(
-    r"(?:^|[|:,%\d\s])(?:w|wq|wa|wqa|x|xa|up|update|write|wall|exit|sav|saveas)!?(?:\s|\||$)", re.MULTILINE
-)
-_SAVES_TO = re.compile(r"(?:^|[|:,%\d\s])(?:w|write|sav|saveas)!?\s+(?:>>\s*)?([^\s|]+)", re.MULTILINE)
+_SAVES = regex(r"(?:^|[|:,%\d\s])(?:w|wq|wa|wqa|x|xa|up|update|write|wall|exit|sav|saveas)!?(?:\s|\||$)", re.MULTILINE)
+_SAVES_TO = regex(r"(?:^|[|:,%\d\s])(?:w|write|sav|saveas)!?\s+(?:>>\s*)?([^\s|]+)", re.MULTILINE)
 _ARCHIVERS: Mapping[str, str] = {"tar": "C", "bsdtar": "C", "gtar": "C", "unzip": "d"}
 _OUTPUT = {"curl": r"-\w*o|--output", "wget": r"-\w*O|--output-document", "sort": r"-\w*o|--output"}
 # Programs that start another one: their options that take a word, and how many words come before the program's name.
@@ -48,23 +47,23 @@ _WRAPPERS: Mapping[str, tuple[str, int]] = {
 }  # fmt: skip
 _RUNNERS = frozenset({"npx", "bunx", "pnpx"})
 _ENVIRONMENTS = frozenset({"uv", "poetry", "pipenv", "hatch", "pdm", "rye", "pixi"})
-CODE_REMOVES = re.compile(r"\bunlink|\.remove\(|rmtree|rmSync|\brm\(")
-CODE = re.compile(
+CODE_REMOVES = regex(r"\bunlink|\.remove\(|rmtree|rmSync|\brm\(")
+CODE = regex(
     rf"{CODE_REMOVES.pattern}|\brename|\bos\.link\(|hardlink|\blinkSync|\bwrite|truncate|appendFile|copyfile|\.replace\(|shutil\.(?:copy|move)"
     rf"|,\s*(?:mode\s*=\s*)?[\"'][wax]b?\+?[\"']|print\s*>|{sql.CHANGES.pattern}|\bflock\b|\blockf\(",
     re.IGNORECASE,
 )
 # Files that Python runs by itself before the program that it is started for.
-CUSTOMIZES = re.compile(r"\.pth\b|(?:site|user)customize")
-_MADE = re.compile(r"(?:^|\s)\$?(\w+)\s*=[^=]|\bas\s+(\w+)|\bopen\s*\(?\s*(?:my\s+)?\$?(\w+)\s*,")
-_READS = re.compile(r"\.execute\(|\.read|readFile|\bload|fetch")
+CUSTOMIZES = regex(r"\.pth\b|(?:site|user)customize")
+_MADE = regex(r"(?:^|\s)\$?(\w+)\s*=[^=]|\bas\s+(\w+)|\bopen\s*\(?\s*(?:my\s+)?\$?(\w+)\s*,")
+_READS = regex(r"\.execute\(|\.read|readFile|\bload|fetch")
 # What a command says that takes our entries, or all hooks or servers, out of a client's settings.
-DROPS = re.compile(
+DROPS = regex(
     r"tallygate|disableAllHooks|hooksDisabled|hooksConfig|(?:\b|\\n)(?:codex_)?hooks[\"']?\s*[=:]\s*false|del\(\s*\.?[\[\"']*(?:hooks|mcp_?[sS]ervers|mcp)\b"
     r"|(?:hooks|mcp_?[sS]ervers)[\"'\]]*\s*\|?=\s*(?:\{|\[|null|None)"
     r"|(?:pop\(|del\s+\w+\[|delete\s+\w+[.\[])\s*[\"']?(?:hooks|mcp_?[sS]ervers)"
 )
-_ASSIGNED = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+_ASSIGNED = regex(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 # Variables that say where the ledger is, the one that counts first, each with its place below what it names.
 LEDGERS: Mapping[str, str] = {
     "TALLYGATE_DB": "", "L6E_SESSION_DB_PATH": "", "TALLYGATE_HOME": "", "XDG_DATA_HOME": "/tallygate",
@@ -199,9 +198,9 @@ def held_numbers(words: list[str], first: int) -> set[str]:
     return {word.strip("${}") for word in given if not word.startswith("-")}
 
 
-_AWK_INTO = re.compile(r"\bprintf?\b[^;}\n]*?>>?\s*(?:\"([^\"]*)\"|([A-Za-z_]\w*))")
-_AWK_RUNS = re.compile(r"\bsystem\(\s*\"([^\"]*)\"|\|&?\s*\"([^\"]*)\"|\"([^\"]*)\"\s*\|&?\s*getline")
-_AWK_SETS = re.compile(r"\b([A-Za-z_]\w*)\s*=\s*\"([^\"]*)\"")
+_AWK_INTO = regex(r"\bprintf?\b[^;}\n]*?>>?\s*(?:\"([^\"]*)\"|([A-Za-z_]\w*))")
+_AWK_RUNS = regex(r"\bsystem\(\s*\"([^\"]*)\"|\|&?\s*\"([^\"]*)\"|\"([^\"]*)\"\s*\|&?\s*getline")
+_AWK_SETS = regex(r"\b([A-Za-z_]\w*)\s*=\s*\"([^\"]*)\"")
 
 
 def of_awk(given: list[str], code: str) -> tuple[list[str], list[str]]:
@@ -407,7 +406,7 @@ def _unpacked(program: str, given: list[str]) -> list[str]:
     return [*named, *pairs, *(word[2:] for word in given if word.startswith(f"-{letter}") and len(word) > 2)]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class GitWork:
     """What git is told to do to files: where, to which by name (none: to all), and to those it tracks or does not.
 
@@ -522,10 +521,8 @@ def _ours_in(program: str, given: list[str]) -> list[str] | None:
 
 # Words by which package managers put another version in the place of one.
 _AGAIN = frozenset({"upgrade", "reinstall", "downgrade", "inject", "runpip"})
-_FORCED = re.compile(
-    r"-[A-Za-z]*[UfI][A-Za-z]*|--(?:upgrade|force|force-reinstall|reinstall|ignore-installed|with)(?:=.*)?"
-)
-_NAMED = re.compile(r"tallygate(?:\[[\w,-]*\])?(?:(?:[=<>!~@ ]|@).*)?", re.DOTALL)
+_FORCED = regex(r"-[A-Za-z]*[UfI][A-Za-z]*|--(?:upgrade|force|force-reinstall|reinstall|ignore-installed|with)(?:=.*)?")
+_NAMED = regex(r"tallygate(?:\[[\w,-]*\])?(?:(?:[=<>!~@ ]|@).*)?", re.DOTALL)
 
 
 def replaces(program: str, given: list[str], *, alone: bool) -> bool:
@@ -555,7 +552,7 @@ def replaces(program: str, given: list[str], *, alone: bool) -> bool:
 
 # Programs that take a whole tree of files, and those that do so when they are told to.
 _TREES = frozenset({"cp", "rsync", "scp", "tar", "zip", "7z", "rg", "ag", "ack", "cpio", "bsdtar"})
-_RECURSIVE = re.compile(r"-[A-Za-z]*[rR][A-Za-z]*|--(?:dereference-)?recursive|-exec(?:dir)?|-ok")
+_RECURSIVE = regex(r"-[A-Za-z]*[rR][A-Za-z]*|--(?:dereference-)?recursive|-exec(?:dir)?|-ok")
 
 
 def takes_trees(words: Sequence[str]) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from tallygate.core.learning.calibration import FactorSource, Learner, Level, SampleKey, StoredSample, expect
+from tallygate.core.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class QuantileMet:
     """One quantile: how many of the calls cost at most that, and what would have been held for all of them."""
 

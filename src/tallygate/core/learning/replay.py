@@ -8,11 +8,11 @@ halted cannot be replayed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from tallygate.core.learning import calibration
 from tallygate.core.learning.calibration import MILLION
+from tallygate.core.values import value
 
 # A session counts as well over its budget from here on.
 WELL_OVER_PERCENT = 5
@@ -30,7 +30,7 @@ class Gate(StrEnum):
     ORACLE = "oracle"  # knows what was spent, and what the next call will cost
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Ask:
     """One call: the key under which its estimates are looked at, who asked, what was said and what it cost.
 
@@ -47,7 +47,7 @@ class Ask:
     origin: calibration.CostOrigin = calibration.CostOrigin.OBSERVED
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Run:
     """One session: its calls in the order in which they were made, and the group whose sessions are like it."""
 
@@ -60,7 +60,7 @@ class Run:
         return sum(ask.actual_nanos for ask in self.asks)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ReplayedCall:
     """A call, and what was expected of it before it was made; nothing is of one without an estimate."""
 
@@ -88,7 +88,7 @@ class ReplayedCall:
                 return self.ask.estimate_nanos
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ReplayOutcome:
     """What became of one session under a gate: spent until the first refusal, and what it had to spend."""
 
@@ -111,7 +111,7 @@ class ReplayOutcome:
         return max(self.budget_nanos - self.spent_nanos, 0) * MILLION // self.budget_nanos
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Figures:
     """Many sessions under one gate; shares in millionths, and None where there is nothing to take a share of.
 
@@ -127,7 +127,7 @@ class Figures:
     false_halts: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Accuracy:
     """How good numbers were; factors and shares are in millionths.
 

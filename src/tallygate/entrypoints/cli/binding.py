@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from tallygate.clients.client import LIMIT_FACTS, Client
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.gate.rules import BudgetScope, scope_words
+from tallygate.core.values import value
 from tallygate.core.words import BudgetMode
 from tallygate.entrypoints.cli.check import Check, CheckState
 from tallygate.entrypoints.cli.init import surroundings
 from tallygate.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Binding:
     """What becomes of limits of one scope in the clients here; `loose` are those in which a hard one stops nothing."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from tallygate.core.errors import TallygateError
+from tallygate.core.values import value
 
 
 class CheckState(StrEnum):
@@ -16,7 +16,7 @@ class CheckState(StrEnum):
     FAIL = "fail"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Check:
     """One line of the diagnosis."""
 

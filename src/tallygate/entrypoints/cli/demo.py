@@ -10,7 +10,7 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -21,6 +21,7 @@ from tallygate.clients.registry import REGISTRY
 from tallygate.core.moments import iso
 from tallygate.core.money import format_amount, parse_amount_nanos
 from tallygate.core.text import plural
+from tallygate.core.values import value
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.program import FAILED, Program, pass_program, sentence
 from tallygate.ledger.audit.audit import audit
@@ -50,7 +51,7 @@ class DemoFailed(Exception):
     """A step was not answered as it has to be."""
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class DemoStep:
     """One tool call as it is told."""
 
@@ -60,7 +61,7 @@ class DemoStep:
     left_nanos: int | None
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Talk:
     """What was said, and the first answer that was wrong."""
 
@@ -264,7 +265,7 @@ def _talk(environ: dict[str, str], log: Path) -> Talk:
         raise DemoFailed(f"No session could be held: {error}.{last}") from error
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class HookStep:
     """What a client told a hook, what it was answered, and the message that its user reads."""
 

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 from tallygate.clients.client import Client, InstallScope, InstallSurroundings, Obstacle
@@ -17,6 +17,7 @@ from tallygate.clients.running import unaware
 from tallygate.core.errors import SettingsError, TallygateError
 from tallygate.core.hooks import foreign_text
 from tallygate.core.text import plural
+from tallygate.core.values import value
 from tallygate.editing.manifest import Manifest
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.check import Check, CheckState, failed
@@ -38,7 +39,7 @@ _NAMED = re.compile(rf"--places[\s\"',\\]+(/[^\"'\n\\]*{re.escape(PLACES_FILE)})
 _BYTES_MAX = 4 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Astray:
     """Entries of ours in a client that go by another file than this command's; `ledger` is where that one counts."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from tallygate.core.errors import InvalidArgument, LedgerUnavailable
 from tallygate.core.money import exact_text, format_amount
 from tallygate.core.proposals import Proposals, proposals
 from tallygate.core.typed import typed_amount
+from tallygate.core.values import value
 from tallygate.core.words import BudgetMode
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.output import shown_zone, zone_of
@@ -63,7 +64,7 @@ def is_begun_by_init(file: Path) -> bool:
     return first in {text.partition("\n")[0] + "\n" for text in (_ZONE, _OBSERVE, _LIMITS)}
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Limits:
     """What agents may spend to begin with, in nano-dollars; without a day's limit only sessions have one."""
 
@@ -89,7 +90,7 @@ class Limits:
         return f"{format_amount(self.session_nanos)} a session{day}"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Asked:
     """What the options of `init` say: limits as they were typed, and whether anything may be asked."""
 
@@ -104,7 +105,7 @@ class Asked:
         return self.observe or self.session is not None or self.day is not None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Known:
     """What the last year says, and what a session of the clients here begins with."""
 

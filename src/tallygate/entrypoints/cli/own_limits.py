@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -18,6 +18,7 @@ from tallygate.core.money import COUNTED, format_amount
 from tallygate.core.plan import PlanRule, PlanUnknown, minutes_named, percent, window_name
 from tallygate.core.text import cleaned
 from tallygate.core.typed import typed_amount, typed_limit, typed_percent
+from tallygate.core.values import value
 from tallygate.core.words import BudgetMode, client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import Command
@@ -169,7 +170,7 @@ def own_limits(settings: Settings) -> list[NamedLimit]:
         return []
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Own:
     """The settings, the user's file as it stands, and its limits."""
 

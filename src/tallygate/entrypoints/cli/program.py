@@ -23,7 +23,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -43,6 +43,7 @@ from tallygate.core.errors import (
     UsersOnly,
 )
 from tallygate.core.text import cleaned
+from tallygate.core.values import value
 from tallygate.entrypoints.runnable import runnable
 from tallygate.settings import Settings
 
@@ -90,7 +91,7 @@ class Compose(Protocol):
     def __call__(self, settings: Settings, *, by: str) -> App: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Program:
     """The composition root as commands see it."""
 

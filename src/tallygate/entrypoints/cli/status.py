@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -20,6 +19,7 @@ from tallygate.core.money import format_amount, json_number, told_apart
 from tallygate.core.plan import PlanStanding
 from tallygate.core.sums import UnreadSum
 from tallygate.core.text import plural
+from tallygate.core.values import value
 from tallygate.core.words import BudgetMode
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.budget import budget_json, budget_table, limits_to_come
@@ -54,7 +54,7 @@ _OVER_SHOWN = 5
 _OLD = "the price list is more than a month old: `tallygate prices update` fetches a newer one."
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Seen:
     """Everything that is shown, as of one look."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from tallygate.core.costing import Certainty, Split
 from tallygate.core.moments import iso
 from tallygate.core.money import adding_up, format_amount, json_number
 from tallygate.core.text import plural
+from tallygate.core.values import value
 from tallygate.core.words import client_name
 from tallygate.entrypoints.cli import output
 from tallygate.entrypoints.cli.options import ClientChoice, as_csv_option, as_json_option, limit_option
@@ -325,7 +326,7 @@ def _nothing(last: UsageView | None, time_zone: str, *, anything: bool) -> None:
 
 
 # A line of the table: its names, what it comes to, and how it is shown.
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Listed:
     names: list[str]
     period: str | None

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
 from tallygate.core.errors import InvalidArgument
+from tallygate.core.values import value
 
 # What `uvx` and `uv run --with` make, and what `uv cache clean` and `prune` take away.
 _UV_CACHE = re.compile(r"(?:archive|builds|environments)-v\d+")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ProgramPlace:
     """The environment that runs, the one it was made from, and the checkout it is a view of, if it is one.
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.money import AMOUNT_NANOS_MAX, NANOS_PER_UNIT, TOKENS_MAX, parse_amount_nanos
+from tallygate.core.regex import regex
 from tallygate.core.text import cleaned, shown
 
 ID_MAX = 200
@@ -200,5 +201,5 @@ def _no_text(name: str, value: object) -> InvalidArgument:
 _NUMBER = float
 _INFINITY = 1e999
 # Clients and models write numbers as text; only what says one thing is taken.
-_WHOLE = re.compile(r"\s*[+-]?[0-9]{1,18}(?:\.0*)?\s*", re.ASCII)
+_WHOLE = regex(r"\s*[+-]?[0-9]{1,18}(?:\.0*)?\s*", re.ASCII)
 _FLAGS = {"true": True, "false": False}

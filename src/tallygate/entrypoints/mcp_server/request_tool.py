@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import anyio.to_thread
@@ -20,6 +19,7 @@ from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.model import Budget, in_usd
 from tallygate.core.money import json_number, parse_amount_nanos
+from tallygate.core.values import value
 from tallygate.core.words import client_among
 from tallygate.entrypoints.mcp_server import arguments as arg
 from tallygate.entrypoints.mcp_server.arguments import CallArguments
@@ -52,7 +52,7 @@ _IN_ANSWERS_SINCE = "2026-07-28"
 _KEY = "user"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Question:
     """What the user is shown, the form they may change, and what of it has to be true when they answer."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any
 
 from mcp.types import (
@@ -20,15 +19,18 @@ from mcp.types import (
     jsonrpc_message_adapter,
 )
 
+from tallygate.core.regex import regex
+from tallygate.core.values import value
+
 # The only version of the protocol in which one line may carry several messages.
 BATCHES_IN = "2025-03-26"
 BATCH_MAX = 1000
 _BOM = b"\xef\xbb\xbf"
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
-_ID = re.compile(rb'\s*:\s*("(?:[^"\\]|\\.){0,200}"|-?\d{1,18}(?![\d.eE]))', re.DOTALL)
+_TOKEN = regex(rb'"(?:[^"\\]|\\.)*"|[{}\[\]]', re.DOTALL)
+_ID = regex(rb'\s*:\s*("(?:[^"\\]|\\.){0,200}"|-?\d{1,18}(?![\d.eE]))', re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class MessageBatch:
     """Messages to hand on, and answers to requests that are none."""
 

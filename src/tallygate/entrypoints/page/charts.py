@@ -7,11 +7,11 @@ what is to be seen in it; its figures stand in a table beside.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import htpy as h
 from htpy import Element, Node
 
+from tallygate.core.values import value
 from tallygate.entrypoints.page.parts import name_of, share
 from tallygate.entrypoints.page.wording import money
 
@@ -19,7 +19,7 @@ _NANOS = 1_000_000_000
 _GRID = 4
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Scale:
     """Money up a chart: `top` is drawn at `above` pixels, zero at `zero`."""
 

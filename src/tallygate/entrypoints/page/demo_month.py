@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime, time, timedelta, tzinfo
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from tallygate.core.gate.rules import BudgetRule, BudgetScope
 from tallygate.core.model import Actor
 from tallygate.core.moments import DAY_US, as_datetime, microseconds
 from tallygate.core.usage import ObservedUsage
+from tallygate.core.values import value
 from tallygate.core.words import Action, ActorType, BudgetMode
 from tallygate.entrypoints.page.demo_bills import bill_month
 from tallygate.ledger.sqlite.database import SqliteLedger
@@ -39,7 +40,7 @@ _OPUS, _SONNET, _HAIKU = "claude-opus-4-7", "claude-sonnet-4-6", "claude-haiku-4
 _USER = Authority(EntryDoor.COMMAND, "you", guarded=False)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class DemoClient:
     """A client as the month has it: its names, the rule its records are read by, and the models it works with."""
 
@@ -107,7 +108,7 @@ class Chance:
         return "".join(f"{self.below(256):02x}" for _ in range(size))
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Work:
     """One session of the month: when it begins, how many steps it takes, and where it stands."""
 

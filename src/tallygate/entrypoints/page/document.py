@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date, tzinfo
 
 import htpy as h
@@ -14,6 +13,7 @@ from tallygate.core.chosen import ALL, TODAY, WEEK, Span, Term, month_before
 from tallygate.core.errors import TallygateError
 from tallygate.core.gate.wording import off_told
 from tallygate.core.text import cleaned, plural, visible
+from tallygate.core.values import value
 from tallygate.entrypoints.page.look import KEYS, Look
 from tallygate.entrypoints.page.parts import PATTERNS, banner, state, title
 from tallygate.entrypoints.page.wording import at, offset, when
@@ -38,7 +38,7 @@ _DEMO = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PageAround:
     """What a page is shown in: where its figures come from, whose days it goes by, and what is wrong everywhere.
 

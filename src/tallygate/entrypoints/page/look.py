@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from urllib.parse import quote, urlencode
 
 from tallygate.core.chosen import TODAY, Filter, filter_of
+from tallygate.core.values import value
 
 # What a filter may go by; each is a word that lists of usage take.
 KEYS = ("project", "model", "client", "agent", "skill", "branch", "mcp")
@@ -14,7 +15,7 @@ _THEMES = ("light", "dark")
 _TEXT_MAX = 200
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Look:
     """The address of a page, taken apart. `other` is what belongs to one page alone: a session, a split, a sort."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import htpy as h
 from htpy import Element, Node
 
+from tallygate.core.values import value
 from tallygate.entrypoints.page.wording import NONE
 
 _ID = re.compile(r"[^a-z0-9]+")
@@ -84,7 +84,7 @@ def state(kind: str, word: Node, *, pill: bool = False) -> Element:
     ]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Figure:
     """One number of the first row: its name above, its arithmetic below."""
 
@@ -140,7 +140,7 @@ def command(text: str, *, setting: bool = False) -> Element:
 # A table: its head, its rows and their sum, each cell under the name that it has where the table becomes cards.
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ColumnHead:
     """The head of a column; one that is `hidden` is read out and not shown."""
 
@@ -150,7 +150,7 @@ class ColumnHead:
     label: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TableCell:
     """One cell; the first of a row that `names` it is its head."""
 
@@ -163,7 +163,7 @@ class TableCell:
 Row = tuple[Sequence[TableCell], str]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Group:
     """A line between rows that says what the next ones have in common."""
 

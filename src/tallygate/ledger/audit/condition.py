@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tallygate.core.values import value
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.machine import mount_of
 
@@ -22,7 +22,7 @@ _FIRST_WITH_BUG, _FIRST_WITHOUT = (3, 7, 0), (3, 51, 3)
 _REPAIRED = ((3, 44, 6), (3, 50, 7))
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Condition:
     """A ledger's file as SQLite answers about it."""
 

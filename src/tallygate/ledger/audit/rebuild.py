@@ -12,13 +12,14 @@ import sqlite3
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, NoReturn
 
 from tallygate.core.errors import InvariantBroken, LedgerCorrupt, LedgerTooNew, LedgerUnavailable
 from tallygate.core.moments import as_datetime
 from tallygate.core.proof import Head, Link, Walk
+from tallygate.core.values import value
 from tallygate.files import create, on_disk
 from tallygate.ledger.anchor import IGNORE
 from tallygate.ledger.audit.audit import audit
@@ -51,7 +52,7 @@ _NO_EVENT = (ValueError, LookupError, TypeError, AttributeError, RecursionError)
 _NO_ROW = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, OverflowError)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Rebuilt:
     """What a rebuilt ledger holds of the damaged one, and where the damaged one is kept."""
 
@@ -62,7 +63,7 @@ class Rebuilt:
     left_out: tuple[str, ...]
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class _Chains:
     """The chains of all tenants, each followed until it breaks."""
 
@@ -351,7 +352,7 @@ def _remove(database: Path) -> None:
 NOTHING_CHANGED = "Nothing was replaced. Give another backup."
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Restoration:
     """A backup that is in place now: its last event, and where what lay there is kept."""
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,6 +22,7 @@ from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.moments import ClockWatch
 from tallygate.core.proof import WAY_OUT, Head, Mark, missing, replaced
 from tallygate.core.usage import Rules
+from tallygate.core.values import value
 from tallygate.files import create, on_disk
 from tallygate.ledger.anchor import Anchor, AnchorRecord
 from tallygate.ledger.port import LedgerBusy
@@ -346,7 +347,7 @@ def guarded(guard: threading.RLock) -> Iterator[None]:
         guard.release()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value(frozen=True, slots=True, eq=False)
 class Handle:
     """An open ledger file: its connection, who may use it now and who may write, and what each transaction takes."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from tallygate.core.costing import Tokens
 from tallygate.core.model import Call, Session
 from tallygate.core.sums import OF_WHOLE_FILES, ObservedSum, Unread, UnreadFile, UsageFilter, UsageSum
 from tallygate.core.usage import BROKEN_OFF, Rules, served_as
+from tallygate.core.values import value
 from tallygate.ledger import rows
 from tallygate.ledger.day_shares import parted
 from tallygate.ledger.port import Anomaly, ServedSum, SpendShare, StoredUsage, Value
@@ -214,7 +214,7 @@ UPSERT_UNREAD = (
 SELECT_SKIPPED = "SELECT skipped FROM transcript_file WHERE tenant = :tenant AND path = :path"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ReadFile:
     """One transcript file the ledger has rows of, with what had to be skipped in it."""
 

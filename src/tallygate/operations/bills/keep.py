@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
 from itertools import islice
 from pathlib import Path
@@ -21,6 +21,7 @@ from tallygate.core.errors import (
 from tallygate.core.moments import as_datetime, microseconds
 from tallygate.core.statements import BILL_LINES_MAX, TOTAL_NANOS_MAX, Bill, Billing, BillLine, unfit
 from tallygate.core.text import shown
+from tallygate.core.values import value
 from tallygate.ledger import rows
 from tallygate.ledger.port import BillReader, Insert, Tx, Update, Value
 from tallygate.operations.runtime import Runtime
@@ -47,7 +48,7 @@ FAULTS_SHOWN = 20
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Draft:
     """A bill that was read and is not kept yet. `digest` is the SHA-256 of what it was read from, in hexadecimal.
 
@@ -63,7 +64,7 @@ class Draft:
     is_latest: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class KeptBill:
     """A bill in the ledger; not `fresh` where it was there already, and nothing has changed.
 
@@ -75,7 +76,7 @@ class KeptBill:
     replacing: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Withdrawal:
     """A bill that counts no more; not `fresh` where that was so before. `again` lines of earlier bills count again."""
 
@@ -84,7 +85,7 @@ class Withdrawal:
     again: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BillView:
     """One bill with its first lines, and how many of all its lines replace others or are replaced by later ones."""
 
@@ -291,7 +292,7 @@ DEFAULT_DAYS, DAYS_MAX = 31, 366
 FIRST_YEAR = 2000
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Reports:
     """A provider with the reports it has. `kept_days` of those that are over are all that it still knows, if so few.
 

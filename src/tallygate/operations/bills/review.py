@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, timedelta
 from functools import partial
 
@@ -40,6 +39,7 @@ from tallygate.core.money import exact_text
 from tallygate.core.statements import BilledLine
 from tallygate.core.text import shown
 from tallygate.core.usage import served_as
+from tallygate.core.values import value
 from tallygate.ledger.port import Reader
 from tallygate.operations.bills.keys import Bases, Dollars, ModelNames, line_of_call, line_of_response
 from tallygate.operations.learning.estimates import apply_factors
@@ -59,7 +59,7 @@ _KEYS_SHOWN = 5
 _ONE_DAY = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ReviewWanted:
     """What a review is about; `until_us` is the first moment after it. Days are whole days of UTC, as bills have them.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 
 from tallygate.core.authority import Authority, EntryDoor, Loosening, locked
@@ -13,6 +13,7 @@ from tallygate.core.gate.wording import budget_name, raise_by, short_name, stand
 from tallygate.core.lock import LIMIT_CHANGED
 from tallygate.core.model import Budget, Quantity, Session, of_settings
 from tallygate.core.money import AMOUNT_NANOS_MAX, COUNTED, format_amount, to_unit_nanos
+from tallygate.core.values import value
 from tallygate.core.words import BudgetMode
 from tallygate.ledger import rows
 from tallygate.ledger.port import Change, Insert, Reader, SessionReader, Tx, Update, Value
@@ -243,7 +244,7 @@ def _rolling_change(
 ASKED = Authority(EntryDoor.ELICITATION, "user via elicitation")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Request:
     """A raise that an agent asks for: the budget as it stands, what the user reads, the command that does the same."""
 

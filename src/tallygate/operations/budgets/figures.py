@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.costing import Certainty, Split, certainty_of
@@ -19,6 +18,7 @@ from tallygate.core.money import COUNTED
 from tallygate.core.sessions import SessionTotals, over_limit, totals_of
 from tallygate.core.sums import Observed
 from tallygate.core.usage import UNKNOWN_MODEL, priced_as
+from tallygate.core.values import value
 from tallygate.core.words import BudgetMode
 from tallygate.ledger.port import PricedSum, ProofReader, Reader, SessionReader, UsageReader
 from tallygate.operations.runtime import PlaceOf, Runtime, on_paper, scope_called
@@ -28,7 +28,7 @@ from tallygate.operations.windows import FOR_EVER_US, Facts, counts, on_record
 # A session in figures: what it cost, who told so, and how exact that is.
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionFigures:
     """What a session's totals are made of, and the totals."""
 
@@ -37,7 +37,7 @@ class SessionFigures:
     totals: SessionTotals
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LetThroughOver:
     """How often a session's steps went over a limit that only warns, and what it had spent when one did first."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from tallygate.clients.registry import REGISTRY
@@ -13,6 +13,7 @@ from tallygate.core.model import Session, unit_number
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import format_amount
 from tallygate.core.text import cleaned, shown
+from tallygate.core.values import value
 from tallygate.core.words import BudgetMode
 from tallygate.ledger.port import ProofReader, Reader, SessionReader, Used
 from tallygate.operations.budgets.applicable import rules_for
@@ -41,7 +42,7 @@ _NAMES_NONE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Unbound:
     """A rule that has bound nothing since a time; `ever` where it did before, else since the ledger began.
 
@@ -156,7 +157,7 @@ DAYS_US = 7 * 86_400_000_000
 _TEXT_MAX = 120
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LooserSettings:
     """What became looser, and when the first session opened with it; None where none has yet."""
 
@@ -170,7 +171,7 @@ class LooserSettings:
         return "; ".join(self.changes[:SHOWN_MAX]) + more
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Bounds:
     """The limits on one thing, in its unit: the one that stops, and the one that only warns."""
 
@@ -206,7 +207,7 @@ class _Bounds:
         return f"{replace(self, hard=None).text} -> {replace(after, hard=None).text}"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Held:
     """What a session is held to by the settings: budgets above it, its own, and the list of its prices."""
 

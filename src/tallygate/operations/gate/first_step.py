@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from tallygate.clients.client import Client
 from tallygate.core.costing import SERVED_HERE, STANDARD
@@ -14,6 +13,7 @@ from tallygate.core.learning.steps import next_step
 from tallygate.core.moments import as_datetime
 from tallygate.core.money import format_amount
 from tallygate.core.proposals import rounded_up
+from tallygate.core.values import value
 from tallygate.core.words import client_name
 from tallygate.ledger.port import Reader
 from tallygate.operations.gate.hook_step import is_of_runtime
@@ -21,7 +21,7 @@ from tallygate.operations.learning.estimates import RawEstimate, correct_estimat
 from tallygate.operations.runtime import Runtime
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FirstStep:
     """The first step of a client, and what is reserved for it, in nano-dollars."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.costing import Price
@@ -254,7 +253,7 @@ PER_EVENT = 500
 _UNIT_NANOS = 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Taught:
     """What was learned under one key; factors are in millionths.
 
@@ -272,7 +271,7 @@ class Taught:
     last_us: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Corrections:
     """Everything that estimates are corrected by: what was learned, what the user set, what came from bills."""
 

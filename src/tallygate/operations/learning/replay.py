@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.authority import Authority, Loosening
@@ -28,6 +27,7 @@ from tallygate.core.learning.steps import AUXILIARY_ACTOR, PastStep, next_step
 from tallygate.core.model import Actor, Call, Session
 from tallygate.core.sums import UsageFilter
 from tallygate.core.usage import ObservedUsage, Quality, ResponseKind, priced_as, terms_of
+from tallygate.core.values import value
 from tallygate.ledger.port import Change, Delete, Insert, LearningReader, Reader, StoredUsage, UsageReader
 from tallygate.ledger.rows import from_sample
 from tallygate.operations.learning import estimates
@@ -46,7 +46,7 @@ EVER_US = 2**62
 _WEEK_US = 7 * 86_400_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LearnedStep:
     """One step of a session, and the key under which it is looked at."""
 
@@ -93,7 +93,7 @@ def _actual(reader: UsageReader, call: Call, costs: dict[str, dict[str | None, i
     return costs[call.session_id].get(call.call_id, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Paid:
     """One response, what its model cost then, and what it cost."""
 
@@ -184,7 +184,7 @@ def session_of(row: ObservedUsage) -> str:
 BUDGET_PERCENT = 75
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ReplayPeriod:
     """Which responses and calls are gone through; `until_us` is the first moment after them."""
 
@@ -192,7 +192,7 @@ class ReplayPeriod:
     until_us: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BacktestPart:
     """What became of the sessions of one kind of estimate: those of hooks, or those that agents gave."""
 
@@ -201,7 +201,7 @@ class BacktestPart:
     accuracy: Accuracy
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Backtest:
     """How good the estimates are on this ledger; without a budget each session had what is usual for its like."""
 
@@ -210,7 +210,7 @@ class Backtest:
     parts: tuple[BacktestPart, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BacktestProgress:
     """How many sessions were gone through, of how many."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.proof import Head, Mark
 from tallygate.core.text import cleaned
+from tallygate.core.values import value
 from tallygate.ledger.port import Value
 from tallygate.ledger.sqlite.database import SqliteLedger
 from tallygate.operations.lock_book import signing_as_far
@@ -23,7 +23,7 @@ Read = TypeVar("Read")
 _NEEDS = {Way.ACCEPTED: Loosening.LEDGER_ACCEPT, Way.RESTORED: Loosening.RESTORE, Way.REBUILT: Loosening.REBUILD}
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Instead:
     """What is the matter with the ledger, what was there, and how the user goes on."""
 
@@ -79,7 +79,7 @@ def go_on(
     return head, read
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AcceptedLedger:
     """A time when the user went on with a ledger that was not the one that was there."""
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,9 @@ from tallygate.core.errors import LedgerUnavailable, NotProven, RunLogError
 from tallygate.core.moments import iso
 from tallygate.core.money import exact_text
 from tallygate.core.proof import StatementKind, attestation_id
+from tallygate.core.regex import regex
 from tallygate.core.text import cleaned
+from tallygate.core.values import value
 from tallygate.ledger.anchor import AnchorRecord
 from tallygate.ledger.audit.audit import ReadLedger, damage, edits
 from tallygate.ledger.audit.foreign import ForeignLedger, examined, expected_fingerprint, schema_of, unreadable_tables
@@ -34,10 +34,10 @@ from tallygate.reports.run_line import LEDGER, LINE_NOTE, fingerprint
 
 
 LINE_BYTES_MAX = 64 << 20
-_QUOTED = re.compile(rb'"([^"\\]+)"')
+_QUOTED = regex(rb'"([^"\\]+)"')
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Other:
     """A line whose total is not that of the ledger now."""
 
@@ -47,7 +47,7 @@ class _Other:
     counted: str
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class _Lost:
     """The events that the user went on without: a backup was restored, an older copy accepted. Asked for once."""
 
@@ -66,7 +66,7 @@ class _Lost:
         return any(first <= seq <= last for first, last in self.spans)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Line:
     """One line that names an event of this ledger."""
 
@@ -262,7 +262,7 @@ def _tell_others(report: Report, ledger: ReadLedger, others: dict[tuple[str, str
 # Verify a ledger as an auditor does: nothing in it is believed but what its chain, a key and an anchor carry.
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class OutsideEvidence:
     """What is held against a ledger from outside: trusted keys by id, a head that was written down, run log, anchor."""
 

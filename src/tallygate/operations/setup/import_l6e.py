@@ -8,13 +8,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from tallygate.core.gate import lifecycle
 from tallygate.core.model import Budget, Call, Hold, Session
 from tallygate.core.money import SUM_NANOS_MAX
 from tallygate.core.text import cleaned
+from tallygate.core.values import value
 from tallygate.core.words import Action, BudgetMode, CallState, Reason, SessionState
 from tallygate.l6e.database import SCHEMA_KNOWN, Database, digest_of, open_database
 from tallygate.l6e.records import KeptCall, KeptSession, Remark, Unusable
@@ -41,7 +42,7 @@ _FACTOR_MAX = 10**12
 _PLAIN_ID = re.compile(r"[\x21-\x7e]+")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ImportSource:
     """Where a session comes from: the file, its digest, and which kind of file it is."""
 
@@ -50,7 +51,7 @@ class ImportSource:
     mark: str
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Brought:
     """What one session brought into the ledger."""
 
@@ -74,7 +75,7 @@ class Brought:
         return not (self.sessions or self.grown)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Survey:
     """A session, and what is known of its calls before the ledger is asked for anything."""
 
@@ -358,7 +359,7 @@ class _Writer:
 LEFT_OUT_KEPT = 1000
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LeftOut:
     """A session that was not taken: where it stands, and why."""
 
@@ -367,7 +368,7 @@ class LeftOut:
     why: str
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class ImportReport:
     """What an import took, what was there already, and what it left out."""
 

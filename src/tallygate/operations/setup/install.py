@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from tallygate import files
 from tallygate.clients.client import Client, InstallScope, InstallSurroundings
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.errors import InvalidArgument
+from tallygate.core.values import value
 from tallygate.editing import documents
 from tallygate.editing.edits import Edit, FileEdits, Whole
 from tallygate.editing.manifest import Manifest, Record, digest
@@ -19,7 +20,7 @@ from tallygate.editing.manifest import Manifest, Record, digest
 _SHARED, _PRIVATE = 0o644, 0o600
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FileChange:
     """What becomes of one file; None stands for no file."""
 
@@ -47,7 +48,7 @@ class FileChange:
         return "removed" if self.after is None else "changed"
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Plan:
     """Everything that is going to be done, in order; nothing was done yet."""
 

@@ -6,10 +6,10 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from tallygate.core.values import value
 from tallygate.ledger.sqlite.files import is_nothing, is_ours
 
 # What a folder may hold of ours: names of files, and of folders with what may lie in those.
@@ -26,7 +26,7 @@ _KEY_FILES = ("signing-key*.json", "trusted.json", "lock-*.json", ".signing-key*
 _LEDGER_ENDINGS = ("", "-wal", "-shm", "-journal", ".lock", ".corrupt-*", ".before-restore-*")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class KeptPlaces:
     """Where a user's things are: the ledger, and the folders of data, keys, settings and cache."""
 
@@ -37,7 +37,7 @@ class KeptPlaces:
     cache: Path
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Kept:
     """What there is: `files` are ours, `folders` are taken away where they are empty, `others` stay."""
 

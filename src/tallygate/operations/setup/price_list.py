@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 
 from tallygate.core.authority import Authority, Loosening
@@ -12,6 +12,7 @@ from tallygate.core.errors import InvalidArgument
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import exact_text
 from tallygate.core.text import shown
+from tallygate.core.values import value
 from tallygate.operations.lock_book import note_loosened
 from tallygate.operations.runtime import Runtime
 from tallygate.pricing.snapshot import FOLDER, Snapshot, forget, keep
@@ -21,7 +22,7 @@ FAR, GONE_PERCENT = 5, 10
 SHOWN_MAX = 5
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RateChange:
     """One class of tokens of one model whose rate is another: before and after, in nano-dollars per million."""
 
@@ -40,7 +41,7 @@ class RateChange:
         return f"{self.model} {self.rate} ${exact_text(self.before_nanos)} -> ${exact_text(self.after_nanos)}"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ListComparison:
     """A new list against the one that counts: how many models each has, which went, what moved."""
 
@@ -62,7 +63,7 @@ class ListComparison:
         return len(self.gone) * 100 > self.before * GONE_PERCENT
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PriceListTaken:
     """A list that counts from now on; not `fresh` where it was the same already."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tallygate.core.authority import Authority, Loosening
 from tallygate.core.costing import is_local_runtime
@@ -11,6 +11,7 @@ from tallygate.core.errors import Conflict, InvalidArgument, NotFound
 from tallygate.core.money import AMOUNT_NANOS_MAX
 from tallygate.core.text import cleaned, shown
 from tallygate.core.usage import GUESSED_MODEL, MAX_TOKENS, Quality
+from tallygate.core.values import value
 from tallygate.core.words import client_name
 from tallygate.ledger.port import StoredUsage, Update, UsageReader, Value
 from tallygate.ledger.rows import from_usage
@@ -26,7 +27,7 @@ _REASON_MAX = 200
 _CANDIDATES = 5
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Correction:
     """A response before and after the user has set it."""
 

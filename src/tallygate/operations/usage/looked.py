@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from tallygate.clients.reading.files import Transcripts
+from tallygate.core.values import value
 from tallygate.ledger.port import Reader
 from tallygate.operations.runtime import Runtime
 from tallygate.surroundings import Surroundings
@@ -20,7 +20,7 @@ _NOBODY = "tallygate"
 _DIGITS = 32
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LookedThrough:
     """Everything that was written to between two moments was read, as far as it could be."""
 

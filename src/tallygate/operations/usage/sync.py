@@ -6,7 +6,7 @@ import gc
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import InvalidArgument, LedgerUnavailable, TallygateError
 from tallygate.core.sums import Unread
 from tallygate.core.text import cleaned, shown
+from tallygate.core.values import value
 from tallygate.core.words import client_among, client_name
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.usage.again import read_again
@@ -39,7 +40,7 @@ _FAULT_MAX = 300
 _MICROS = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SyncProgress:
     """How far a sync is."""
 
@@ -48,7 +49,7 @@ class SyncProgress:
     rows: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FileFault:
     """A file that could not be read or stored, and why."""
 
@@ -57,7 +58,7 @@ class FileFault:
     why: str
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class SyncReport:
     """What one sync found and did. `older` files were left out, `unchanged` ones had nothing new.
 

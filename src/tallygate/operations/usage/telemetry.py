@@ -5,19 +5,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from tallygate.clients.reading.otlp import TelemetryResponses, read_logs
 from tallygate.clients.registry import REGISTRY
 from tallygate.core.errors import LedgerUnavailable
 from tallygate.core.moments import as_datetime
+from tallygate.core.regex import regex
 from tallygate.core.sums import TOLD, Unread
 from tallygate.core.usage import ObservedUsage
+from tallygate.core.values import value
 from tallygate.files import create
 from tallygate.operations.runtime import Runtime, in_tenant
 from tallygate.operations.usage.ingest import FileReading, IngestResult, ingest_all
@@ -28,7 +29,7 @@ from tallygate.operations.usage.ingest import FileReading, IngestResult, ingest_
 
 TOKEN_FILE = "telemetry.token"
 _BYTES = 32
-_TOKEN = re.compile(r"[0-9a-f]{64}")
+_TOKEN = regex(r"[0-9a-f]{64}")
 
 
 def token_of(data_dir: Path, new_token: Callable[[int], str]) -> str:
@@ -91,7 +92,7 @@ def _unsafe(path: Path, what: str) -> LedgerUnavailable:
 _MARK_DIGITS = 16
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class TelemetryTaken:
     """What became of one request of an exporter, and what in it could not be used, by reason."""
 

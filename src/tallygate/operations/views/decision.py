@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
@@ -12,6 +11,7 @@ from tallygate.core.errors import NotFound
 from tallygate.core.gate.answers import GateAnswer
 from tallygate.core.model import Call, Session
 from tallygate.core.sessions import is_over_limit
+from tallygate.core.values import value
 from tallygate.core.words import Action
 from tallygate.ledger.port import BudgetReader, JournalEvent, ProofReader
 from tallygate.operations.budgets.figures import LetThroughOver, let_through_over
@@ -23,7 +23,7 @@ _CHANGES = 10_000
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BudgetThen:
     """A budget as it stood before the step, and what the step needs or holds of it, in the budget's unit.
 
@@ -45,7 +45,7 @@ class BudgetThen:
         return self.limit - self.spent - self.reserved - (self.carried or 0)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ExplainedDecision:
     """One decision: the step, the event that states it, what its price was, and the budgets it was held against."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tallygate.core.lock import LockStanding, Off
 from tallygate.core.model import Session
 from tallygate.core.moments import as_datetime
 from tallygate.core.proof import Head
 from tallygate.core.sums import UnreadSum
+from tallygate.core.values import value
 from tallygate.core.words import SessionState
 from tallygate.operations.lock_book import off_at_a_look, standing_now
 from tallygate.operations.runtime import Runtime
@@ -20,7 +19,7 @@ from tallygate.pricing.catalog import CatalogInfo
 OPEN_MAX = 100
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Frame:
     """What every page shows beside its own; `stops` are of the open sessions, by their ids."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import tzinfo
 from operator import attrgetter
 from pathlib import PurePath
@@ -14,6 +13,7 @@ from tallygate.core.history import ENOUGH, LAST, EndedSession, JobSpread, Spread
 from tallygate.core.moments import DAY_US
 from tallygate.core.proposals import ANEW_AFTER, ANEW_FOR, STOPPED_OF, Proposal, Proposals, is_due, proposals
 from tallygate.core.sums import UsageFilter, UsageSum
+from tallygate.core.values import value
 from tallygate.core.words import SessionState, client_name
 from tallygate.ledger.port import Reader
 from tallygate.operations.budgets.to_come import has_begun, windows_to_come
@@ -30,7 +30,7 @@ _ALL = 1_000_000
 _BUDGETS_LOOKED_AT = 400
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Past:
     """What the last year says: limits that would have fitted it, and what was spent today."""
 
@@ -53,7 +53,7 @@ def past(rt: Runtime, zone: tzinfo) -> Past:
     return Past(proposals(ended, days), spent_today)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Fitting:
     """A session limit that fits what was spent better than the one that stands; `stopped` are of the last `of`."""
 
@@ -176,7 +176,7 @@ _MONTHS_US = _YEAR_US // 4
 _PROJECTS_SHOWN = 100
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CostHistory:
     """What sessions came to: of one project, or of all with each of them; and the jobs that come again and again.
 

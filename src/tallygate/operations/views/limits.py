@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tallygate.core.errors import NotFound
 from tallygate.core.forecast import WorkLeft
@@ -13,6 +13,7 @@ from tallygate.core.gate.wording import added_by
 from tallygate.core.model import Budget, LimitChange, Session
 from tallygate.core.money import COUNTED
 from tallygate.core.plan import PlanWindow
+from tallygate.core.values import value
 from tallygate.ledger.port import Reader
 from tallygate.operations.budgets.figures import usual_step
 from tallygate.operations.budgets.of_settings import Unbound, unbound
@@ -27,7 +28,7 @@ WINDOWS_SHOWN = 14
 _FIRST_US = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BudgetWindow:
     """One window of a budget, as it stands or ended."""
 
@@ -37,7 +38,7 @@ class BudgetWindow:
     left: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Raised:
     """What a raise would come to: the limit, what is left then, and how much work that is at the present pace."""
 
@@ -54,7 +55,7 @@ class Raised:
         return self.budget.available + self.added
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LimitsNow:
     """Everything that the page shows; `chosen` is the budget that somebody looks at, with its last windows."""
 

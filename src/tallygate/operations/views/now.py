@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 
 from tallygate.core.chosen import Filter, start_us
@@ -14,6 +13,7 @@ from tallygate.core.moments import as_datetime
 from tallygate.core.money import format_amount
 from tallygate.core.plan import PlanWindow
 from tallygate.core.text import cleaned
+from tallygate.core.values import value
 from tallygate.core.words import BudgetMode
 from tallygate.ledger.port import Reader
 from tallygate.operations.budgets.figures import Unsure
@@ -36,7 +36,7 @@ _ACTIONS_SHOWN = 3
 _INIT = "tallygate init"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class DayLimit:
     """The limit of everything that is spent on a day; `budget` is its window, once a step has begun one."""
 
@@ -52,7 +52,7 @@ class DayLimit:
         return self.limit - self.spent - self.reserved
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ToDo:
     """Something that somebody could do now: what it is about in money, why, and the command that does it.
 
@@ -67,7 +67,7 @@ class ToDo:
     stands_still: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Now:
     """Everything that the first page shows. `hours` are the beginnings of today's hours with what was spent in each.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from tallygate.core.sessions import SessionTotals, stopped_by
 from tallygate.core.sums import Observed
 from tallygate.core.text import cleaned, shown
 from tallygate.core.usage import UNKNOWN_MODEL
+from tallygate.core.values import value
 from tallygate.core.words import Action, BudgetMode, Pressure, Reason, SessionState
 from tallygate.ledger.port import ActivityTotals, QueuedLine, Reader, SpendShare, StoredUsage, UsageReader
 from tallygate.operations.budgets.applicable import all_budgets, budgets_now, limited_now, rolled
@@ -65,7 +66,7 @@ WAITING_MAX = 1000
 _OPEN_LOOKED_AT = 100
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionLine:
     """One session in a list: what it cost itself, and the budget that it draws on, which may be that of its parent.
 
@@ -85,7 +86,7 @@ class SessionLine:
     model: str = UNKNOWN_MODEL
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ObservedSummary:
     """What the client's own record says of a session, beside what its calls were estimated at."""
 
@@ -97,7 +98,7 @@ class ObservedSummary:
     estimated_nanos: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionView:
     """One session in full; `split` is of its own cost, `splits` are of what is spent of each budget."""
 
@@ -125,7 +126,7 @@ class SessionView:
     loops: list[SeenLoop] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class LedgerStanding:
     """How the ledger stands now."""
 
@@ -357,7 +358,7 @@ def _lived_on(rt: Runtime, text: str, no_budget: NotFound) -> str:
     return own.budget_id
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Beside:
     """What else holds where a limit was changed: that the session has ended, or a hard budget that leaves less.
 
@@ -463,7 +464,7 @@ SESSIONS_LOOKED_AT = 200
 STEPS_LOOKED_AT = 500
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StoppedRun:
     """A run that was stopped, and the refusal that did it."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tallygate.core.forecast import Spent, WorkLeft, at_work, burn, multipliers_of, work_left
 from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.model import Budget, in_usd
 from tallygate.core.moments import HOUR_US
 from tallygate.core.money import COUNTED
+from tallygate.core.values import value
 from tallygate.ledger.port import Reader
 from tallygate.operations.runtime import Runtime
 
@@ -18,7 +17,7 @@ RESPONSES_MAX = 5_000
 _OF_ALL_WORK = (BudgetScope.USER, BudgetScope.GLOBAL)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Pace:
     """The work of the last hours, by its responses, and by how much such forecasts were wrong on earlier days."""
 

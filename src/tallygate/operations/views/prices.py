@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from tallygate.core.moments import DAY_US, as_datetime
 from tallygate.core.money import to_unit_nanos
 from tallygate.core.sums import UsageFilter
 from tallygate.core.usage import served_as
+from tallygate.core.values import value
 from tallygate.operations.runtime import Runtime, scope_here
 from tallygate.pricing.book import LOCAL, OVERRIDE
 from tallygate.pricing.identifiers import identify
@@ -38,7 +39,7 @@ OLD_DAYS = 30
 RECORDED_MAX = 10
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ModelLine:
     """One model with its rates, in nano-dollars per million tokens."""
 
@@ -48,7 +49,7 @@ class ModelLine:
     blended_nanos_per_thousand: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ModelList:
     """Part of the price table, how large the whole answer would be, and what an unknown model costs.
 
@@ -148,7 +149,7 @@ def offered(rt: Runtime, model: str, at: datetime) -> Price:
     return replace(here, warning=f"{note} your config.toml does:{(price.warning or '').partition('config.toml:')[2]}")
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BookedPrice:
     """What responses of a model were booked at: the id that was priced, and the price as it is kept.
 
@@ -192,7 +193,7 @@ def recorded(rt: Runtime, query: str) -> list[BookedPrice]:
     return list(found.values())
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class CostEstimate:
     """What a step would cost, in dollars and in pounds, and where the price comes from."""
 

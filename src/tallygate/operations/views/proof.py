@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tallygate.attest.keys import jwks, public_key, unb64url
 from tallygate.core.proof import Head
+from tallygate.core.values import value
 from tallygate.ledger.port import StoredAttestation
 from tallygate.operations.runtime import Runtime
 
@@ -16,7 +16,7 @@ LISTED = 50
 EVENTS_MAX, BYTES_MAX, ENVELOPES_MAX = 500, 1 << 20, 100
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ProofView:
     """A page of the list of attestations; `older` is the one after which the next page begins."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from tallygate.core.chosen import Filter, Span
 from tallygate.core.model import Session
+from tallygate.core.values import value
 from tallygate.core.words import client_name
 from tallygate.ledger.port import ActivityTotals, Reader
 from tallygate.operations.budgets.figures import Unsure
@@ -30,7 +30,7 @@ class Order(StrEnum):
     HALTED = "halted"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Looked:
     """One session, and what its calls add up to."""
 
@@ -38,7 +38,7 @@ class Looked:
     totals: ActivityTotals
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionList:
     """One page of a list; `all` are those that it was made of, and `is_cut` that a span holds more than these."""
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tallygate.core.costing import Tokens
 from tallygate.core.gate import lifecycle, policy
 from tallygate.core.gate.policy import own_budget
 from tallygate.core.model import Call, Session
+from tallygate.core.values import value
 from tallygate.core.words import SpendStatus
 from tallygate.ledger.port import StoredUsage
 from tallygate.operations.budgets.applicable import currency_of, session_with_standing, usable
 from tallygate.operations.runtime import Runtime
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ModelShare:
     """What one model's calls of a session used; `cost` as in the summary."""
 
@@ -25,7 +26,7 @@ class ModelShare:
     cost: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SpendSummary:
     """A session in figures; amounts are in nano-units of the currency that was asked for."""
 

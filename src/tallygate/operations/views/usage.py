@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import tzinfo
 from fnmatch import fnmatchcase
 from functools import partial
@@ -16,6 +16,7 @@ from tallygate.core.costing import Certainty
 from tallygate.core.gate.rules import BudgetScope
 from tallygate.core.places import meant
 from tallygate.core.sums import SharedSum, UnreadFile, UnreadSum, UsageFilter, UsageSum, Whom, unread_sum
+from tallygate.core.values import value
 from tallygate.core.words import client_name
 from tallygate.ledger.port import Reader, UsageReader
 from tallygate.operations.budgets.figures import certainties
@@ -27,7 +28,7 @@ from tallygate.reports.usage import By, Period, SessionRate, UsageLine, line_of,
 # What totals leave open: what could not be read of clients' files, and what was told against booked responses.
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Anomalies:
     """How much was told against booked responses, and how many of agents' own reports are odd."""
 
@@ -66,7 +67,7 @@ def unread_files(rt: Runtime) -> list[UnreadFile]:
 # List what was spent: every response, whether a budget session asked for it or not, and what agents booked themselves.
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UsageView:
     """The lines that are shown, how many are not, what all of them add up to, and what that leaves open.
 
@@ -81,7 +82,7 @@ class UsageView:
     gone: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class UsageWanted:
     """What a list of usage is about; `until_us` is the first moment after it.
 

@@ -6,24 +6,25 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, TypeVar
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.money import recorded_nanos
+from tallygate.core.regex import regex
 from tallygate.core.statements import COUNT_MAX, LINE_NANOS_MAX, BillLine, Grain
 from tallygate.core.text import cleaned, shown
+from tallygate.core.values import value
 from tallygate.statements.apis.asking import Api, BadAnswer, Number, Provider, Query
 from tallygate.statements.reading.cells import identity
 
 TEXT_MAX = 200
 _CURSOR_MAX = 4000
-_AMOUNT = re.compile(r"(?P<sign>-?)(?P<digits>[0-9]{1,20}(?:\.[0-9]{1,36})?)(?:[eE](?P<power>[-+]?[0-9]{1,2}))?")
+_AMOUNT = regex(r"(?P<sign>-?)(?P<digits>[0-9]{1,20}(?:\.[0-9]{1,36})?)(?:[eE](?P<power>[-+]?[0-9]{1,2}))?")
 DAY = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Days:
     """Whole UTC days to ask for: from the first to before `until`. `open` where the last of them is not over."""
 
@@ -44,7 +45,7 @@ class Days:
         return None if self.open else datetime.combine(self.until, time(), UTC)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BillReport:
     """What one report of a provider says of some days. `digest` is the SHA-256 of its rows, in whatever order."""
 
@@ -55,7 +56,7 @@ class BillReport:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Fields:
     """One object of an answer. `where` is its place, for a sentence about what is wrong with it."""
 

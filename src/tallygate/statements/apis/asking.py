@@ -7,14 +7,16 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from tallygate import __version__
 from tallygate.core.errors import AnswerUnusable, ProviderRefused, ProviderUnavailable, SettingsError
 from tallygate.core.moments import microseconds
+from tallygate.core.regex import regex
 from tallygate.core.text import cleaned, shown
+from tallygate.core.values import value
 
 if TYPE_CHECKING:
     import httpx2
@@ -28,8 +30,8 @@ Query = Sequence[tuple[str, str]]
 
 _SECOND_US = 1_000_000
 _AGAIN = frozenset({408, 429, 500, 502, 503, 504, 529})
-_KEY = re.compile(r"[!-~]{8,1000}")
-_SECRET = re.compile(r"\b(?:sk|pk)-[^\s,;\"']*|\bbearer\s+[^\s,;\"']+", re.IGNORECASE)
+_KEY = regex(r"[!-~]{8,1000}")
+_SECRET = regex(r"\b(?:sk|pk)-[^\s,;\"']*|\bbearer\s+[^\s,;\"']+", re.IGNORECASE)
 _REASON_BYTES_MAX = 64 * 2**10
 
 
@@ -40,7 +42,7 @@ class BadAnswer(Exception):
     """
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AskingBounds:
     """How long to wait, how often to ask, and how much to take."""
 
@@ -55,7 +57,7 @@ class AskingBounds:
     rows: int = 200_000
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Clock:
     """Time, as it is handed in: what it is, and how to let some of it pass."""
 
@@ -63,7 +65,7 @@ class Clock:
     pause_us: Callable[[int], None]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Provider:
     """What has to be known of a provider to ask it. `key_kind` says which key it takes and where one gets it.
 
@@ -79,7 +81,7 @@ class Provider:
     headers: Callable[[str], Mapping[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class _Fault:
     """Why there is no answer; `wait_us` is how long the provider wants to be left alone, `final` ends the asking."""
 
@@ -133,7 +135,7 @@ def untold(_: str) -> None:
     """Where nobody is told how the asking goes."""
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Api:
     """One provider's API during one command. `tell` hears of each wait, and why it is."""
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.money import recorded_nanos
+from tallygate.core.regex import regex
 from tallygate.core.statements import COUNT_MAX, LINE_NANOS_MAX, Grain
 from tallygate.core.text import cleaned, shown
 
@@ -18,25 +19,25 @@ DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 _NOTHING = frozenset({"", "-", "\\n", "null", "none"})
 _TOTALS = frozenset({"total", "totals", "grand total", "subtotal", "sum"})
 # How the keys of providers begin that are keys and no names of them.
-_SECRET = re.compile(r"(sk-|gsk_|xai-|pplx-|AIza).{12,}", re.DOTALL)
-_AMOUNT = re.compile(
+_SECRET = regex(r"(sk-|gsk_|xai-|pplx-|AIza).{12,}", re.DOTALL)
+_AMOUNT = regex(
     r"(?P<sign>[-+]?)(?P<currency>\$?)(?P<late>[-+]?)"
     r"(?P<whole>\d{1,3}(?:,\d{3})+|\d+|(?=\.\d))(?P<part>\.\d*)?(?P<power>[eE][-+]?\d{1,3})?",
     re.ASCII,
 )
 # With a decimal comma, and points between thousands: 0,42 or 1.234,56.
-_LOCAL = re.compile(r"(?P<whole>\d{1,3}(?:\.\d{3})+|\d+|(?=,\d)),(?P<part>\d*)", re.ASCII)
-_POINTED = re.compile(r"\d{1,3}\.000", re.ASCII)
-_COUNT = re.compile(r"(?P<sign>-?)(?P<whole>\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.0{1,20})?", re.ASCII)
-_MOMENT = re.compile(
+_LOCAL = regex(r"(?P<whole>\d{1,3}(?:\.\d{3})+|\d+|(?=,\d)),(?P<part>\d*)", re.ASCII)
+_POINTED = regex(r"\d{1,3}\.000", re.ASCII)
+_COUNT = regex(r"(?P<sign>-?)(?P<whole>\d{1,3}(?:,\d{3})+|\d{1,15})(?:\.0{1,20})?", re.ASCII)
+_MOMENT = regex(
     r"(?P<day>\d{4}-\d\d-\d\d)"
     r"(?:[T ](?P<time>\d\d:\d\d(?::\d\d)?)(?:\.(?P<part>\d{1,12}))?"
     r" ?(?P<zone>Z|UTC|[+-]\d\d(?::?\d\d)?)?)?",
     re.ASCII,
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_EPOCH_MS = re.compile(r"(?P<whole>\d{12,13})", re.ASCII)
-_EPOCH_SECONDS = re.compile(r"(?P<whole>\d{9,10})(?:\.0{1,20})?", re.ASCII)
+_EPOCH_MS = regex(r"(?P<whole>\d{12,13})", re.ASCII)
+_EPOCH_SECONDS = regex(r"(?P<whole>\d{9,10})(?:\.0{1,20})?", re.ASCII)
 
 
 class BadRow(Exception):

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from tallygate.core.statements import NO_TOKENS, Billing, BillLine, Grain, TokenClass
+from tallygate.core.values import value
 from tallygate.statements.reading import cells
 from tallygate.statements.reading.cells import Numbered, Row
 
@@ -19,7 +20,7 @@ def names_none(_: Row) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BillFormat:
     """One format. `name` forces it (`--format`), `title` is for people, `currency` where its rows name none.
 
@@ -60,7 +61,7 @@ _READ: Mapping[str, Callable[[Row, str], Any]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value(frozen=True, slots=True, kw_only=True)
 class Columns:
     """A format and its columns. It is recognised by those that it `needs`, where nothing else says how.
 

@@ -9,6 +9,7 @@ from itertools import chain, islice
 from typing import Any, NoReturn, cast
 
 from tallygate.core.errors import InvalidArgument
+from tallygate.core.regex import regex
 from tallygate.core.text import shown
 from tallygate.statements.reading.cells import Numbered, Row
 from tallygate.statements.reading.content import Content
@@ -24,7 +25,7 @@ VALUE_MAX = 131_072
 _PART = OBJECT_MAX
 # An error so near to the end is of what is missing there: it is told where its value begins.
 _CUT = 64
-_SPACE = re.compile(r"[ \t\r\n]*")
+_SPACE = regex(r"[ \t\r\n]*")
 _DECODE = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str).raw_decode
 _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain, islice
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.text import shown
+from tallygate.core.values import value
 from tallygate.statements.reading.cells import LocalRow, Numbered
 from tallygate.statements.reading.content import Content
 
@@ -25,7 +26,7 @@ _DELIMITERS = (",", ";", "\t")
 Recognised = Callable[[Sequence[str]], bool]
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Faults:
     """What is wrong with a file, by line; the first ones in words."""
 
@@ -55,7 +56,7 @@ class Faults:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class FileRows:
     """A file as rows: the names of its columns, the line they stand in, and what is below, read as it is asked for."""
 
