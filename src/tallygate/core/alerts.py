@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from tallygate.core.gate.rules import WITHIN, BudgetScope, rolling_us
@@ -17,6 +16,7 @@ from tallygate.core.model import Budget, unit_exact
 from tallygate.core.moments import MINUTE_US
 from tallygate.core.money import format_amount, share_percent
 from tallygate.core.plan import PlanStanding, hundredths, percent, window_name
+from tallygate.core.values import value
 from tallygate.core.words import BudgetMode
 
 # Whoever has taken one up has so long to tell; one that died meanwhile is taken up by somebody else after that.
@@ -29,7 +29,7 @@ NEWS_US = 3_600_000_000
 PERCENT = "percent"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AlertRule:
     """Whom to tell, at which shares of a limit: by a command of the user's, or by a POST to an address on a host."""
 
@@ -59,7 +59,7 @@ class AlertRule:
         return self.budget is None or fnmatchcase(budget.name, self.budget)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AlertMark:
     """What is remembered: the highest threshold that was taken up, when, and how telling it went."""
 
@@ -73,7 +73,7 @@ class AlertMark:
     error: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class DueAlert:
     """Somebody to tell of a budget that has reached a share of its limit."""
 

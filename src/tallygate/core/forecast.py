@@ -7,11 +7,11 @@ last half hour, in time at work: pauses count ten minutes at most, as people sto
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from tallygate.core.moments import HOUR_US, MINUTE_US
 from tallygate.core.money import format_amount
+from tallygate.core.values import value
 
 MILLION = 1_000_000
 # When something was spent, and how much.
@@ -38,7 +38,7 @@ POOL: tuple[tuple[int, tuple[int, int, int, int, int]], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionForecast:
     """Where a session ends, in nano-units; what is not honest yet is None.
 
@@ -137,7 +137,7 @@ def session_told(found: SessionForecast) -> str:
 RECORD_MAX = 50
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ForecastRecord:
     """How the last forecasts of one kind did: `held` of `told` did, where `percent` of a hundred were to."""
 
@@ -146,7 +146,7 @@ class ForecastRecord:
     percent: int
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionCosts:
     """An ended session: when it ended, and when each of its responses was made and what it cost, in their order."""
 
@@ -191,7 +191,7 @@ _WIDE = (MILLION // 2, MILLION, 2 * MILLION)
 _HORIZONS_US = (30 * MINUTE_US, HOUR_US, 2 * HOUR_US)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class WorkLeft:
     """How much work is left of a budget, in microseconds at work; `low` to `high` holds eight in ten.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import field
 from enum import StrEnum
@@ -11,6 +10,7 @@ from tallygate.core.attribution import MadeFor, label, served_by, servers_meant
 from tallygate.core.costing import Tokens
 from tallygate.core.guard.fence import Reach
 from tallygate.core.likeness import ToolRun
+from tallygate.core.regex import regex
 from tallygate.core.values import value
 
 # --- hooks -----------------------------------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ class HookAnswer:
 
 
 SHOWN_MAX = 8
-_NAME = re.compile(r"[A-Z][A-Z0-9_]{1,60}")
+_NAME = regex(r"[A-Z][A-Z0-9_]{1,60}")
 
 
 def names_in(words: Iterable[str]) -> tuple[str, ...]:

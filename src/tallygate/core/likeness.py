@@ -221,7 +221,7 @@ def text_of(gave: Any) -> str:
 
 
 # What stands in place of a result where a tool was refused: our own words, or that a person did not want it.
-_KEPT_BACK = re.compile(r"\W{0,40}Tallygate: |.{0,200}user (?:doesn't|does not|did not|didn't) want to", re.DOTALL)
+_KEPT_BACK = regex(r"\W{0,40}Tallygate: |.{0,200}user (?:doesn't|does not|did not|didn't) want to", re.DOTALL)
 
 
 def was_kept_back(run: ToolRun) -> bool:

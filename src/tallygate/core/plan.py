@@ -8,6 +8,7 @@ from dataclasses import replace
 from enum import StrEnum
 
 from tallygate.core.moments import CLOCK_SLACK_US, MINUTE_US
+from tallygate.core.regex import regex
 from tallygate.core.values import value
 from tallygate.core.words import BudgetMode
 
@@ -22,7 +23,7 @@ USED_MAX = 100_000
 MINUTES_MAX = 60 * 24 * 400
 # By so much a line of a client's own file moves the share of a window that is on: a fifth of the plan.
 MOVED_MAX = 2_000
-_SHARE = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,40}))?")
+_SHARE = regex(r"([0-9]{1,9})(?:\.([0-9]{1,40}))?")
 # A day that is so far away is no date of a plan; it keeps sums inside 64 bits.
 _FAR_US = 2**61
 

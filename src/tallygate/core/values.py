@@ -33,7 +33,9 @@ else:
 
     def _init(of: type) -> FunctionType:
         """What takes the fields in their order: one code for all classes with so many, with their names put in."""
-        taken = [each for each in fields(of) if each.init]
+        taken = fields(of)
+        if not all(each.init for each in taken):
+            raise TypeError(f"{of.__qualname__}: every field of a value is given")
         positional = [each for each in taken if not each.kw_only]
         # In a class the given ones are sorted as a signature has them: those by name alone come last.
         ordered = [*positional, *(each for each in taken if each.kw_only)]

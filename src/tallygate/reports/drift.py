@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date
 from typing import Any
 
@@ -14,6 +14,7 @@ from tallygate.core.bills.review import MILLION, BilledFactor, EndSum, EstimateF
 from tallygate.core.moments import as_datetime, iso
 from tallygate.core.money import json_number
 from tallygate.core.text import cleaned
+from tallygate.core.values import value
 from tallygate.core.words import client_name
 
 _NAME_MAX = 120
@@ -36,7 +37,7 @@ GAPS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class GapSum:
     """Something that cannot be compared: how often, and what it amounts to where that is known."""
 
@@ -51,7 +52,7 @@ class GapSum:
         return GAPS[self.gap]
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class BillShown:
     """A bill that has lines in the review; amounts in its own currency and in dollars, None where it tells none."""
 
@@ -63,7 +64,7 @@ class BillShown:
     usd_nanos: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Paste:
     """Lines for config.toml, with the reason."""
 
@@ -71,7 +72,7 @@ class Paste:
     text: str
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Review:
     """Everything a review found. `lines` are those shown, `hidden` how many more there are; the total has all.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
 from tallygate.core.bills.lines import Bucket, Cell, Gap, How, Matched, Part, Share
 from tallygate.core.bills.review import swapped
+from tallygate.core.values import value
 
 
 class DriftCause(StrEnum):
@@ -33,7 +33,7 @@ class DriftCause(StrEnum):
 _WHERE_ALONE = frozenset({DriftCause.LEDGER_ONLY, DriftCause.BILL_ONLY, DriftCause.UNTOLD})
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class DriftPart:
     """What one cause makes of the drift of a day and model. `is_span` says that the bill tells of several days from it.
 
@@ -54,7 +54,7 @@ class DriftPart:
         return self.recorded_nanos - self.billed_nanos
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class RateApart:
     """A rate of a model, in nano-dollars a million tokens, that bills of so many days have otherwise than the list."""
 

@@ -114,7 +114,7 @@ def is_same_step(halt: Call, run: Call) -> bool:
 # What one that needs another amount of the same steps would have done with the halts there were.
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class HaltsAgain:
     """What another gate would have done: of so many halts it would have let through some, and what is known of those.
 

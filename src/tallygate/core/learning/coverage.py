@@ -44,7 +44,7 @@ def quantiles_met(
     return [QuantileMet(percent, covered[at], calls, held[at], cost_nanos) for at, percent in enumerate(percents)]
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AskedAgain:
     """A step that was refused, as it was asked for: what was said of it, and what its agent's steps had cost."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from typing import IO, cast
 from urllib.parse import parse_qsl
 
@@ -17,6 +16,7 @@ from tallygate.core.errors import InvalidArgument, TallygateError, UsersOnly
 from tallygate.core.money import format_amount
 from tallygate.core.statements import Bill
 from tallygate.core.text import cleaned, plural
+from tallygate.core.values import value
 from tallygate.operations.bills.keep import KeptBill, as_kept, delete_bill, keep_bill, read_files
 from tallygate.operations.lock_book import standing_now
 from tallygate.operations.runtime import Runtime
@@ -29,7 +29,7 @@ _NAME_MAX = 120
 _FIELDS = {"--format": "the field Format", "--currency": "the field Currency", "`": ""}
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BillForm:
     """A form of the page Bills: files to be imported, or the id of a bill to be taken back."""
 
@@ -41,7 +41,7 @@ class BillForm:
     fault: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BillsTold:
     """What became of a form: what was done, with the bills that can be taken back, or why nothing was changed."""
 

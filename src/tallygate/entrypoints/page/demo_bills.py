@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, date, datetime, time, timedelta
 
 from tallygate.core.costing import Tokens, at_rates
 from tallygate.core.moments import DAY_US, as_datetime
 from tallygate.core.statements import BilledTokens, BillLine, Grain
+from tallygate.core.values import value
 from tallygate.operations.bills.keep import Draft, keep_bill
 from tallygate.operations.runtime import Runtime
 
@@ -23,7 +24,7 @@ _DISCOUNTED, _DISCOUNT = "gpt-5.5", 90
 _LOST_DAY, _HIDDEN_DAY, _IMAGE_DAY = 9, 13, 6
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class _Used:
     tokens: Tokens = field(default_factory=Tokens)
     nanos: int = 0

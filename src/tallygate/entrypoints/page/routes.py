@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from importlib.resources import files
 from typing import NamedTuple
@@ -31,6 +31,7 @@ from tallygate.core.gate.wording import short_name
 from tallygate.core.proof import Mark
 from tallygate.core.text import cleaned
 from tallygate.core.typed import typed_amount
+from tallygate.core.values import value
 from tallygate.entrypoints.page.auditor import auditor_file
 from tallygate.entrypoints.page.billing import (
     BillForm,
@@ -96,7 +97,7 @@ class Shown(NamedTuple):
     status: int = 200
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Pages:
     """The pages of one running program, each made anew for each look at it, within one reading of the ledger."""
 

@@ -6,13 +6,14 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from operator import itemgetter
 from typing import Any, Literal, Protocol
 
 from tallygate.core import proof
 from tallygate.core.moments import iso
+from tallygate.core.values import value
 from tallygate.ledger.day_shares import QUARTER_US, QUARTERS_A_DAY
 from tallygate.ledger.events import KEYS, apply, call_parts, usage_parts
 from tallygate.ledger.rollups import SELECT_BEYOND, SELECT_STATE, SumsHeld, checks
@@ -356,7 +357,7 @@ EVENTS_AT_ONCE = 100
 _MANY_ROWS = 50
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class AuditFinding:
     """One thing that is wrong: where, what, and what it means for whoever relies on the ledger."""
 
@@ -450,7 +451,7 @@ def _schema(ledger: AuditableLedger) -> Iterator[AuditFinding]:
             yield AuditFinding("schema", f"{kind} {name}", "is missing", "a guard of the journal was taken away")
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class _Journal:
     """The events of one tenant, as far as they were read."""
 

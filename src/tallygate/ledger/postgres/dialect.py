@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from tallygate.core.regex import regex
+
 # Words of SQLite, and what PostgreSQL calls the same.
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(found), said)
@@ -102,7 +104,7 @@ PASSAGES: tuple[tuple[str, str], ...] = (
     ("FROM event WHERE id >= %(seq)s AND tenant", "FROM event WHERE tenant"),
 )
 # Tables whose new row's number is asked for.
-_NUMBERED = re.compile(r"INSERT INTO (event|rollup_key|share_key|day_key) \([^)]*\) VALUES \([^?]*\)$")
+_NUMBERED = regex(r"INSERT INTO (event|rollup_key|share_key|day_key) \([^)]*\) VALUES \([^?]*\)$")
 
 _KNOWN: dict[str, str] = {}
 

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 
 from tallygate.core.errors import LedgerTooNew, LedgerUnavailable
+from tallygate.core.regex import regex
 from tallygate.ledger.postgres.server import Connection
 from tallygate.ledger.shapes import postgres_scripts
 
@@ -24,7 +25,7 @@ _SAVE = (
     " ON CONFLICT (one) DO UPDATE SET version = excluded.version, usable_from = excluded.usable_from"
 )
 _IDENTITY = "INSERT INTO ledger (one, ledger_id, created_us) VALUES (1, %(id)s, %(at_us)s) ON CONFLICT (one) DO NOTHING"
-_USABLE = re.compile(r"^-- usable from: (\d+)$", re.MULTILINE)
+_USABLE = regex(r"^-- usable from: (\d+)$", re.MULTILINE)
 
 
 def migrations() -> list[tuple[int, int, str]]:

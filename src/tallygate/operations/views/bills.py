@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, timedelta
 
 from tallygate.core.chosen import Filter, Span, start_us
 from tallygate.core.moments import DAY_US
 from tallygate.core.statements import Bill
+from tallygate.core.values import value
 from tallygate.operations.bills.review import ReviewWanted, review
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.frame import Frame, frame
@@ -19,7 +19,7 @@ _EVER_US = 2**62
 _ONE_DAY = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class BillsSeen:
     """Bills, the youngest first, and what they say of a span; without one that counts there is no review.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from tallygate.core.forecast import (
     FIRST_CALL,
@@ -23,6 +22,7 @@ from tallygate.core.forecast import (
 )
 from tallygate.core.model import Budget, Session, in_usd
 from tallygate.core.money import COUNTED
+from tallygate.core.values import value
 from tallygate.core.words import SessionState
 from tallygate.ledger.port import Reader
 from tallygate.operations.runtime import Runtime
@@ -32,7 +32,7 @@ from tallygate.operations.views.pace import LEARNED_FROM_US, RESPONSES_MAX
 SESSIONS_MAX = 3 * OWN_MAX
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Outlook:
     """Where a session probably ends, as of its newest response, and what was said of it at its tenth.
 
@@ -51,7 +51,7 @@ class Outlook:
         return is_dearer_than_it_looked(self.spent_nanos, self.at_first)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class ForecastsMet:
     """How the last forecasts of each kind did."""
 

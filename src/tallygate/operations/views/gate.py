@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import tzinfo
 from enum import StrEnum
 from typing import Literal
@@ -19,6 +18,7 @@ from tallygate.core.learning.coverage import AskedAgain, QuantileMet, needed_aga
 from tallygate.core.loops import SeenLoop
 from tallygate.core.model import Amount, Budget, Call, Session, in_usd
 from tallygate.core.money import COUNTED
+from tallygate.core.values import value
 from tallygate.core.words import Action, ActorType, Reason, client_name
 from tallygate.ledger.port import Reader
 from tallygate.operations.learning.estimates import sample_key
@@ -64,7 +64,7 @@ class Listed(StrEnum):
     ALL = "all"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class GateWanted:
     """What the page is about: which days, which work, which list, and the decision that is told as a sum."""
 
@@ -74,7 +74,7 @@ class GateWanted:
     call_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class GateDecision:
     """One decision with its session; of a halt also what became of it, of a call that was made what it cost."""
 
@@ -92,7 +92,7 @@ class GateDecision:
         return max((self.cost_nanos or 0) - self.call.estimate_nanos, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class PassedLimit:
     """A hard limit that more was spent of; `limit` is the highest that it had while it was passed.
 
@@ -110,7 +110,7 @@ class PassedLimit:
         return self.budget.spent - self.limit
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Unused:
     """What was left of budgets that had halted something, once they were over."""
 
@@ -119,7 +119,7 @@ class Unused:
     limit_nanos: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class GateReview:
     """Everything that the page shows. Halts are those of a span, the newest first; `calls` the newest of its calls."""
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from tallygate.core.costing import Tokens
 from tallygate.core.learning.calibration import LEARNED_AT, MILLION, EstimateKind, Expectation, Level
 from tallygate.core.model import Budget, Call, Session
+from tallygate.core.values import value
 from tallygate.ledger.port import Reader, StoredUsage
 from tallygate.operations.budgets.figures import Unsure
 from tallygate.operations.learning.estimates import sample_key
@@ -19,7 +20,7 @@ _BENEATH_MAX = 50
 LOW_PERCENT, HIGH_PERCENT = 10, 90
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class SessionBeside:
     """`spreads` are between what eight in ten such calls cost, by what is learned by now; `tokens` what each one used.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import tzinfo
 
 from tallygate.core.chosen import ALL, Filter, Span, start_us
 from tallygate.core.plan import PlanWindow
+from tallygate.core.values import value
 from tallygate.operations.runtime import Runtime
 from tallygate.operations.views.frame import Frame, frame
 from tallygate.operations.views.now import day_limit, is_window, plan_windows, wanted_of
@@ -25,7 +26,7 @@ _HOURS = 24
 _ALL = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Spend:
     """Everything that the page shows. `periods` are its days, or months, with what each key came to.
 

@@ -12,12 +12,12 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NoReturn, cast
 
 from tallygate.core.errors import InvalidArgument
 from tallygate.core.text import cleaned, shown
+from tallygate.core.values import value
 from tallygate.files import open_regular
 
 SIZE_MAX = 512 * 1024 * 1024
@@ -31,7 +31,7 @@ _END, _LARGE = b"PK\x05\x06", b"PK\x06\x07"
 _UNPACKING = (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class GivenFile:
     """A file that somebody has handed over: it is open already, and `name` is no path but what it was called there."""
 
