@@ -19,7 +19,7 @@ SERVED_MAX = 16
 _MCP = "mcp__"
 _APART = "__"
 # What clients write as `_` in the names of tools; a pattern's own signs may be meant as such, or not.
-_SIGNS = (regex(r"[^A-Za-z0-9_*?\[\]-]"), regex(r"[^A-Za-z0-9_-]"), re.compile(r"[^A-Za-z0-9_]"))
+_SIGNS = (regex(r"[^A-Za-z0-9_*?\[\]-]"), regex(r"[^A-Za-z0-9_-]"), regex(r"[^A-Za-z0-9_]"))
 _WIDE = regex("[\U00010000-\U0010ffff]")
 _ACCOUNTS = "claude.ai "
 

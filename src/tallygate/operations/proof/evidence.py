@@ -6,7 +6,7 @@ import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tallygate.core.lock import LOCK_TRACE, LOOSENING, LockKind, LockStanding, O
 from tallygate.core.model import DEFAULT_TENANT
 from tallygate.core.proof import TRACES, Link, StatementKind, attestation_id, called_for, event_hash
 from tallygate.core.text import cleaned
+from tallygate.core.values import value
 from tallygate.ledger.audit.audit import ReadLedger
 from tallygate.operations.lock_book import lock_event_at
 
@@ -41,7 +42,7 @@ class Area(StrEnum):
     LOCK = "lock"
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Broken:
     """One thing that is wrong: where, what, and what it means for whoever relies on it."""
 
@@ -51,7 +52,7 @@ class Broken:
     meaning: str
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class Report:
     """What a verification looked at and found."""
 
@@ -118,7 +119,7 @@ LOCK_TRACES = (LOCK_TRACE, *(f'"kind":"{kind}"' for kind in LOOSENING))
 _NO_EVENT = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Keys:
     """Keys that are trusted, and the event after which each that was replaced may sign nothing more."""
 
@@ -126,7 +127,7 @@ class Keys:
     retired: Mapping[str, int]
 
 
-@dataclass(slots=True, eq=False)
+@value(slots=True, eq=False)
 class JournalKeys:
     """What one tenant's journal told: keys given from outside and those they signed over to, and what is amiss."""
 
@@ -266,7 +267,7 @@ FILES_MAX, FILE_BYTES_MAX, ALL_BYTES_MAX = 100_000, 64 << 20, 512 << 20
 RATIO_MAX = 200
 
 
-@dataclass(slots=True)
+@value(slots=True)
 class OpenedBundle:
     """What a file, folder or archive with attestations holds: envelopes by name, statement and events where given."""
 
