@@ -172,6 +172,7 @@ NAMED = {
     "entrypoints/cli/program.py": "with which codes runs leave that a halt ended, in the help for scripts",
     "entrypoints/hook.py": "lists that are written from the registry",
     "entrypoints/mcp_server/session_tools.py": "the name of one as an example, for the model that fills it in",
+    "entrypoints/page/demo_bills.py": "what models of a made-up bill are called",
     "entrypoints/page/demo_month.py": "a month that is made up as an example",
     "operations/bills/keys.py": "names a provider's bills, not its client",
     "operations/budgets/of_settings.py": "an id of a model as an example",

@@ -397,9 +397,9 @@ def rule_block(front: str = "") -> Block:
 NAME = "tallygate"
 COMMANDS = (
     "attest", "backup", "budget", "calibrate", "dashboard", "demo", "doctor", "drift", "estimate", "export",
-    "history", "hook", "import", "import-l6e", "init", "keys", "ledger", "lock", "off", "on", "prices", "report",
-    "restore", "serve", "sessions", "status", "statusline", "sync", "trust", "uninstall", "unlock", "usage", "verify",
-    "watch", "why",
+    "history", "hook", "import", "import-l6e", "init", "keys", "ledger", "lock", "loop", "migrate", "off", "on",
+    "prices", "report", "restore", "serve", "sessions", "status", "statusline", "sync", "trust", "uninstall",
+    "unlock", "usage", "verify", "watch", "why",
 )  # fmt: skip
 # A command of this program: no part of a path, and not that of another installation ("then its tallygate init").
 # `tallygate raise` is none: it is typed as a prompt.

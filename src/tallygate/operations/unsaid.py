@@ -1,6 +1,6 @@
 """What is on record of a response before anybody says whom it was made for, held against the step at hand.
 
-Claude Code's telemetry tells what a response cost some fifty milliseconds before its transcript says which server,
+A client's telemetry may tell what a response cost some fifty milliseconds before its transcript says which server,
 skill or folder it was for. A step that is decided in between would find a name's budget without that response, and its
 limit would be passed by one.
 """

@@ -17,7 +17,15 @@ from tallygate.app import clock_us
 from tallygate.entrypoints.cli.install_checks import of_program
 from tallygate.ledger.presence import ALONE_BYTES_MAX, ServerPresence
 
-CODEX_EVENTS = ["pre_tool_use", "session_start", "user_prompt_submit", "stop", "subagent_stop", "session_end"]
+CODEX_EVENTS = [
+    "pre_tool_use",
+    "post_tool_use",
+    "session_start",
+    "user_prompt_submit",
+    "stop",
+    "subagent_stop",
+    "session_end",
+]
 
 
 @pytest.fixture

@@ -144,6 +144,8 @@ LOOSENS = {
     Loosening.UNLOCK: ["unlock"],
     Loosening.OFF: ["off", "--for", "1h"],
     Loosening.BUDGET_ADD: ["budget", "add", "50", "--per", "day"],
+    Loosening.LOOP_ALLOW: ["loop", "allow", "SESSION"],
+    Loosening.LOOP_WRONG: ["loop", "wrong", "SESSION"],
 }
 # These ask only where something becomes cheaper, or there is no such command: operations of their own hold them. To
 # look at the page needs no passphrase; tests/entrypoints/page has what it refuses.
