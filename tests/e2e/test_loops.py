@@ -44,7 +44,7 @@ def failing_test() -> str:
     return "echo 'E  assert 3 == 4 in the sum of a month, as ever and ever'; echo \"1 failed in 0.$RANDOM s\"; exit 1"
 
 
-def testing(client: Client) -> tuple[Tool, ...]:
+def after_changes(client: Client) -> tuple[Tool, ...]:
     """A test that fails again after each small change."""
     return tuple(tool for n in range(12) for tool in (client.shell(f"echo {n} > n.txt"), client.shell(failing_test())))
 
@@ -55,7 +55,7 @@ CIRCLES = [
         for each in (Codex(), OpenCode(), CopilotCli())
     ),
     # Gemini CLI and Qwen Code end a turn themselves after five calls alike, whatever they came to.
-    *(Circle(each, "a failing test", testing(each), 10, 16, "error") for each in (GeminiCli(), QwenCode())),
+    *(Circle(each, "a failing test", after_changes(each), 10, 16, "error") for each in (GeminiCli(), QwenCode())),
     Circle(CLAUDE, "one command", (CLAUDE.shell(FAILS),) * 12, 5, 8, "error"),
     Circle(
         CLAUDE, "two edits in turn",
@@ -64,7 +64,7 @@ CIRCLES = [
     ),
     Circle(
         CLAUDE, "a failing test",
-        testing(CLAUDE),
+        after_changes(CLAUDE),
         10, 16, "error",
     ),
     Circle(
@@ -105,11 +105,11 @@ def test_a_circle_is_warned_of_and_stopped_at_these_calls(machine: Make, circle:
     further = {"codex": 1, "copilot": 1, "opencode": 4}.get(circle.client.name, 0)
     assert len(here.api.of_kind("main")) == circle.stopped + 1 + further
     if circle.client.name == "claude_code":
-        assert run.shown.count("in a terminal with: tallygate loop allow") == 1
+        assert run.shown.count("tallygate loop allow") == 1
 
 
 def test_where_it_only_warns_the_run_goes_on(machine: Make) -> None:
-    circle = CIRCLES[0]
+    circle = next(each for each in CIRCLES if each.client is CLAUDE)
     here = machine(CLAUDE, [Turn("Working.", (tool,), USED) for tool in circle.tools])
     prepared(here, "warn")
     run = here.run()
@@ -118,3 +118,14 @@ def test_where_it_only_warns_the_run_goes_on(machine: Make) -> None:
     assert told(here, "This is a loop") == 8
     (worst,) = (each["cost_usd"] for each in here.asked("loop", "list")["loops"] if each["stage"] == "reached")
     assert abs(worst - 8 * (1_000 * 3 + 2_000 * 15) / 1_000_000) < 1e-9
+
+
+def test_the_third_subagent_on_one_task_is_kept_back(machine: Make) -> None:
+    task = {"description": "Work", "prompt": f"{SUB} please", "subagent_type": "general-purpose"}
+    start = Tool("Agent", {**task, "run_in_background": False})
+    turns = [Turn("Working.", (start,), USED)] * 4
+    here = machine(CLAUDE, turns, agents={SUB: [Turn("Nothing found.", (), USED)] * 4})
+    prepared(here, "halt")
+    here.run()
+    assert seen(here) == [("stopped", "spawn", 3)]
+    assert len(here.api.of_kind(SUB)) == 2

@@ -135,8 +135,14 @@ def test_what_a_person_was_asked_and_has_run_was_let_go_on(world):
     prompt(world)
     worked(world, [FAILING] * 8)
     assert asks(world, replace(FAILING, call_id="t9")).stops
-    kept_back = replace(FAILING, call_id="t9", gave="The user doesn't want to proceed with this tool use.")
-    worked(world, [kept_back, replace(FAILING, call_id="t9", gave="Tallygate: refused")])
+    kept_back = (
+        "The user doesn't want to proceed with this tool use.",
+        "Tallygate: refused",
+        "PreToolUse:Bash hook error: Tallygate: refused",
+        "Error: Tool call blocked by hook: Tallygate: refused",
+        [{"type": "text", "text": "PreToolUse:Bash hook error: Tallygate: refused"}],
+    )
+    worked(world, [replace(FAILING, call_id="t9", gave=each) for each in kept_back])
     assert asks(world, replace(FAILING, call_id="t10")).stops
     assert seen(world)[-1].allowed_us is None
     worked(world, [replace(FAILING, call_id="t10")])

@@ -220,8 +220,13 @@ def text_of(gave: Any) -> str:
     return "" if gave is None else _plain(gave)
 
 
-# What stands in place of a result where a tool was refused: our own words, or that a person did not want it.
-_KEPT_BACK = regex(r"\W{0,40}Tallygate: |.{0,200}user (?:doesn't|does not|did not|didn't) want to", re.DOTALL)
+# What stands in place of a result where a tool was refused: our own words, which some clients introduce as a hook's,
+# or that a person did not want it.
+_KEPT_BACK = regex(
+    r"\W{0,40}(?:[^\n]{0,100}\bhook\b[^\n]{0,40}: )?Tallygate: "
+    r"|.{0,200}user (?:doesn't|does not|did not|didn't) want to",
+    re.DOTALL,
+)
 
 
 def was_kept_back(run: ToolRun) -> bool:
